@@ -1,0 +1,65 @@
+"""Label values: on disk, in memory, and as channels (specification, section 0).
+
+| | unlabelled | objects | background |
+|---|---|---|---|
+| on disk, a frame with N objects | 0 | 1..N | N + 1 |
+| label map in memory (uint8) | 0 | 1..O | 255 |
+| the K channels of the release | 0 | 1..10 | 11 |
+
+The release cannot do more than 10 objects; here K = max(12, O + 2), background last.
+In memory the network's probabilities keep O + 1 channels, objects first and background last: the
+unlabelled and unused channels all hold the same tiny value, so they never need to exist.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+UNLABELLED = 0
+BACKGROUND = 255
+RELEASE_CHANNELS = 12
+MAX_OBJECTS = 253
+"""Label values are bytes: 0 and 255 are taken, and N + 1 must stay below 255 on disk."""
+
+
+def num_channels(num_objects: int) -> int:
+    """K, the number of label channels: what the release calls 12, grown for more than 10 objects."""
+    return max(RELEASE_CHANNELS, num_objects + 2)
+
+
+def from_disk(scribble: np.ndarray, num_objects: int) -> np.ndarray:
+    """Map a scribble as on disk to memory: N + 1 and 255 both become background (255).
+
+    scribble: uint8 [H, W], 0 unlabelled, 1..N objects, N + 1 or 255 background.
+    Raises ValueError for a label above N + 1.
+    """
+    out_of_range = (scribble > num_objects + 1) & (scribble != BACKGROUND)
+    if out_of_range.any():
+        value = int(scribble[out_of_range].max())
+        raise ValueError(
+            f"label {value} is out of range: expected 0, 1..{num_objects} for objects, "
+            f"{num_objects + 1} or 255 for background"
+        )
+    return np.where(scribble == num_objects + 1, np.uint8(BACKGROUND), scribble)
+
+
+def to_disk(scribble: np.ndarray, num_objects: int) -> np.ndarray:
+    """Inverse of `from_disk`: background 255 becomes N + 1."""
+    return np.where(scribble == BACKGROUND, np.uint8(num_objects + 1), scribble)
+
+
+def one_hot(labels: Tensor, num_objects: int) -> Tensor:
+    """float32 [..., O + 1, H, W] from a uint8 label map [..., H, W]: objects 1..O, background.
+
+    Unlabelled pixels are zero in every channel.
+    """
+    values = [*range(1, num_objects + 1), BACKGROUND]
+    values = torch.tensor(values, dtype=torch.uint8, device=labels.device)
+    return (labels.unsqueeze(-3) == values[:, None, None]).float()
+
+
+def valid_objects(num_objects: Tensor, max_objects: int) -> Tensor:
+    """bool [B, O]: True for the objects that a clip has, False for those that pad the batch."""
+    return torch.arange(1, max_objects + 1, device=num_objects.device) <= num_objects[:, None]

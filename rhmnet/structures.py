@@ -1,0 +1,61 @@
+"""What travels between rooms, with shapes. Letters as everywhere: B batch, T frames, O objects."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+REDRAW_REASONS = ("few_object_pixels", "crop", "bad_file")
+"""Why a sample was drawn again: too little scribble, no acceptable crop, an unreadable file."""
+
+
+class Clip(NamedTuple):
+    """A batch of training clips, as the loader makes it (specification, section 7).
+
+    Label maps hold 0 unlabelled, 1..O objects, 255 background.
+    """
+
+    frames: Tensor
+    """uint8 [B, T, 3, H, W], RGB."""
+    scribbles: Tensor
+    """uint8 [B, T, H, W], the supervision: strokes of objects not drawn are background in it."""
+    first_scribble: Tensor
+    """uint8 [B, H, W], the initial scribble of frame 0: without the strokes of objects not drawn."""
+    last_scribble: Tensor
+    """uint8 [B, H, W], the same of frame T - 1, from which the backward clip starts."""
+    num_objects: Tensor
+    """int64 [B], objects of each clip; the batch's O is the largest of them."""
+    smooth: Tensor
+    """bool [B], whether the smoothness loss counts for this clip."""
+    redraws: Tensor
+    """int64 [B, R], how often a draw was rejected on the way, one column a `REDRAW_REASONS`."""
+
+
+class FrameFeatures(NamedTuple):
+    """What is computed once per frame, whatever the number of objects."""
+
+    s4: Tensor
+    """[B, C1, H/4, W/4], `layer1`."""
+    s8: Tensor
+    """[B, C2, H/8, W/8], `layer2`."""
+    s16: Tensor
+    """[B, C3, H/16, W/16], `layer3`."""
+    embedding: Tensor
+    """F, [B, C, H/16, W/16]: `layer3` after the bottleneck."""
+
+
+class ClipPrediction(NamedTuple):
+    """What the network says of a clip. Channels of probabilities: objects 1..O, background last."""
+
+    reliable_logits_s4: Tensor
+    """[B, T, O, H/4, W/4], before the sigmoid, one map an object."""
+    reliable_prob_s4: Tensor
+    """[B, T, O + 1, H/4, W/4], aggregated."""
+    entire_logits: Tensor
+    """[B, T, R, O + 1, H, W], aggregated logits of the R entire-target steps; see `num_unused`."""
+    valid: Tensor
+    """bool [B, O]."""
+    num_unused: int
+    """Channels among the K that are not materialised: each has the logit of probability 1e-7."""
