@@ -1,0 +1,138 @@
+"""Images and label maps: values kept, and every kind of bad file named."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rhmnet.data.files import read_image, read_labels
+from rhmnet.errors import InputError
+
+PALETTE = [0, 0, 0, 200, 0, 0, 0, 200, 0, 0, 0, 200]
+
+
+def texture(height: int = 40, width: int = 61) -> np.ndarray:
+    rows, columns = np.mgrid[:height, :width]
+    image = np.stack([rows * 5, columns * 4, (rows + columns) * 2], axis=-1)
+    return image.astype(np.uint8)
+
+
+def jpeg_with_thumbnail() -> bytes:
+    """A JPEG whose EXIF block holds another, whole JPEG: an end marker before the pixels start."""
+    small, large = io.BytesIO(), io.BytesIO()
+    Image.fromarray(texture(16, 16)).save(small, "JPEG")
+    exif = b"Exif\0\0" + struct.pack("<2sHI", b"II", 42, 8) + b"\0" * 6 + small.getvalue()
+    Image.fromarray(texture()).save(large, "JPEG", exif=exif, quality=95)
+    return large.getvalue()
+
+
+def label_map() -> np.ndarray:
+    labels = np.zeros((7, 13), np.uint8)  # 13: a BMP row is padded to 16 bytes
+    labels[1], labels[3], labels[6, 5:] = 1, 3, 2
+    return labels
+
+
+def test_png_is_read_exactly_and_rgb_comes_first(tmp_path: Path) -> None:
+    Image.fromarray(texture()).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), texture())
+
+
+def test_jpeg_is_rgb_and_close(tmp_path: Path) -> None:
+    Image.fromarray(texture()).save(tmp_path / "a.jpg", quality=98, subsampling=0)
+    image = read_image(tmp_path / "a.jpg")
+    assert image.dtype == np.uint8
+    assert np.abs(image.astype(int) - texture()).max() <= 6
+
+
+def test_grey_jpeg_becomes_rgb(tmp_path: Path) -> None:
+    Image.fromarray(texture()[..., 0]).save(tmp_path / "a.jpg")
+    image = read_image(tmp_path / "a.jpg")
+    assert image.shape == (40, 61, 3)
+    assert (image[..., 0] == image[..., 2]).all()
+
+
+def test_exif_orientation_does_not_turn_the_image(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(texture()).save(tmp_path / "a.jpg", exif=exif)
+    assert read_image(tmp_path / "a.jpg").shape == (40, 61, 3)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpeg_cut_anywhere_is_named(tmp_path: Path, progressive: bool) -> None:
+    data = jpeg_with_thumbnail()
+    if progressive:
+        whole = io.BytesIO()
+        Image.fromarray(texture()).save(whole, "JPEG", progressive=True)
+        data = whole.getvalue()
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(data)
+    assert read_image(path).shape == (40, 61, 3)
+    path.write_bytes(data + b"trailing bytes are harmless")
+    assert read_image(path).shape == (40, 61, 3)
+    for length in range(0, len(data) - 1, 7):
+        path.write_bytes(data[:length])
+        with pytest.raises(InputError, match=r"cut\.jpg"):
+            read_image(path)
+
+
+@pytest.mark.parametrize("name", ["a.bmp", "a.png"])
+@pytest.mark.parametrize("palette", [None, PALETTE, [0, 0, 0, 255, 255, 255]])
+def test_labels_keep_indices(tmp_path: Path, name: str, palette: list[int] | None) -> None:
+    labels = label_map() if palette != [0, 0, 0, 255, 255, 255] else np.minimum(label_map(), 1)
+    image = Image.fromarray(labels)
+    if palette is not None:
+        image = Image.frombytes("P", labels.shape[::-1], labels.tobytes())
+        image.putpalette(palette)
+    image.save(tmp_path / name)
+    read = read_labels(tmp_path / name)
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read, labels)
+
+
+def test_bmp_stored_from_the_top(tmp_path: Path) -> None:
+    Image.fromarray(label_map()).save(tmp_path / "a.bmp")
+    data = bytearray((tmp_path / "a.bmp").read_bytes())
+    struct.pack_into("<i", data, 22, -7)
+    (tmp_path / "a.bmp").write_bytes(data)
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.bmp"), label_map()[::-1])
+
+
+@pytest.mark.parametrize("name", ["a.bmp", "a.png"])
+def test_cut_labels_are_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    Image.fromarray(label_map()).save(path)
+    data = path.read_bytes()
+    for length in range(0, len(data) - 16, 5):
+        path.write_bytes(data[:length])
+        with pytest.raises(InputError, match=name):
+            read_labels(path)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "1", "I;16"])
+def test_colours_are_not_labels(tmp_path: Path, mode: str) -> None:
+    Image.new(mode, (5, 4)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a\.png: expected a label map"):
+        read_labels(tmp_path / "a.png")
+
+
+def test_colour_bmp_is_not_labels(tmp_path: Path) -> None:
+    Image.new("RGB", (5, 4)).save(tmp_path / "a.bmp")
+    with pytest.raises(InputError, match=r"a\.bmp: expected a label map"):
+        read_labels(tmp_path / "a.bmp")
+
+
+@pytest.mark.parametrize("read", [read_image, read_labels])
+def test_missing_folder_and_text_are_named(tmp_path: Path, read) -> None:
+    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "folder.png").mkdir()
+    for name, words in [("none.png", "no such"), ("text.png", "cannot"), ("folder.png", "cannot")]:
+        with pytest.raises(InputError, match=words) as caught:
+            read(tmp_path / name)
+        assert name in str(caught.value)
+        assert "\n" not in str(caught.value)
