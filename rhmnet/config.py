@@ -22,6 +22,7 @@ from rhmnet.errors import InputError
 
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 PRECISIONS = ("float32", "bfloat16", "float16")
+SCHEDULES = ("poly", "step")
 STRIDE = 16
 """Pixels per token side; frames are padded to a multiple of it."""
 
@@ -64,8 +65,30 @@ class DataConfig:
 class TrainConfig:
     """Both training stages (specification, section 7)."""
 
-    batch_size: int = 4  # clips per process and step
+    batch_size: int = 4  # clips per process and forward pass
+    accumulation: int = 1  # forward passes per optimizer step
+    reference_batch: int = 16  # clips per step that lr is made for; another number is warned of
     seed: int = 42  # the rank is added to it
+    epochs: int = 80
+    init_config: str | None = "pre_training"  # stage 2 starts from this configuration's run ...
+    init_epoch: int = 14  # ... after this many of its epochs
+    lr: float = 1e-4
+    backbone_lr_factor: float = 0.5  # the backbone's share of lr
+    weight_decay: float = 1e-4
+    schedule: str = "poly"  # one of SCHEDULES
+    poly_power: float = 0.9  # poly: lr x (1 - iteration / all iterations) to this power
+    poly_every: int = 1000  # poly: iterations between updates of lr
+    step_epochs: int = 6  # step: epochs between cuts of lr
+    step_factor: float = 0.5  # step: what a cut multiplies lr by
+    precision: str = "float32"  # one of PRECISIONS; losses are always float32
+    channels_last: bool = True  # memory format of the convolutions
+    compile: bool = False  # torch.compile the network
+    checkpoint_activations: bool = False  # recompute them in the backward pass: less memory, slower
+    log_every: int = 20  # iterations between log lines
+    picture_every: int = 500  # iterations between TensorBoard pictures; 0: none
+    save_every: int = 500  # iterations between resume states
+    keep_states: int = 2  # resume states kept; every epoch's weights are kept anyway
+    eval_every: int = 0  # epochs between validation scores; 0: never
 
 
 @dataclass(frozen=True)
@@ -249,6 +272,12 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_COUNTS_OF_TRAINING = (
+    *("batch_size", "accumulation", "reference_batch", "epochs", "init_epoch", "poly_every"),
+    *("step_epochs", "log_every", "save_every", "keep_states"),
+)
+
+
 def _validate(config: Config) -> None:
     model, data, train, test = config.model, config.data, config.train, config.test
     _one_of("model.backbone", model.backbone, BACKBONES)
@@ -270,7 +299,12 @@ def _validate(config: Config) -> None:
     )
     _at_least("data.clip_length", data.clip_length, 2)
     _at_least("data.max_objects", data.max_objects, 1)
-    _at_least("train.batch_size", train.batch_size, 1)
+    _one_of("train.precision", train.precision, PRECISIONS)
+    _one_of("train.schedule", train.schedule, SCHEDULES)
+    for name in _COUNTS_OF_TRAINING:
+        _at_least(f"train.{name}", getattr(train, name), 1)
+    for name in ("picture_every", "eval_every", "lr", "weight_decay", "backbone_lr_factor"):
+        _at_least(f"train.{name}", getattr(train, name), 0)
     _at_least("test.max_memory_length", test.max_memory_length, 1)
     _at_least("test.update_frequency", test.update_frequency, 1)
     _at_least("test.scribble_update_frequency", test.scribble_update_frequency, 1)
@@ -281,7 +315,7 @@ def _one_of(key: str, value: str, options: tuple[str, ...]) -> None:
     _check(value in options, f"{key}={value!r}: expected one of {', '.join(options)}")
 
 
-def _at_least(key: str, value: int, least: int) -> None:
+def _at_least(key: str, value: float, least: int) -> None:
     _check(value >= least, f"{key}={value}: expected at least {least}")
 
 
