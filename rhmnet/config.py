@@ -32,7 +32,9 @@ class ModelConfig:
     """The network (specification, sections 1 to 6)."""
 
     backbone: str = "resnet50"  # one of BACKBONES
-    pretrained: str = "imagenet"  # backbone weights: imagenet, none, or a file of torchvision's keys
+    pretrained: str = (
+        "imagenet"  # backbone weights: imagenet, none, or a file of torchvision's keys
+    )
     hidden_dim: int = 256  # C, features of a token
     num_heads: int = 8  # attention heads
     feedforward_dim: int = 1024  # hidden features of a reading's feed-forward layer
@@ -59,6 +61,22 @@ class DataConfig:
     clip_length: int = 3  # T, frames
     max_objects: int = 3  # objects drawn per clip
     short_side: int = 480  # frames are resized to it before cropping, pixels
+    minimum_area: int = 100  # every frame keeps more background strokes than this, pixels
+    object_area: int = 100  # ... and more object strokes; an object drawn has more, pixels
+    translate: int = 15  # video frames are moved by up to this, each way, pixels
+    crop_drift: int = 20  # the crop moves by up to this from frame to frame, each way, pixels
+    max_tries: int = 20  # crops tried per draw before another draw
+    frame_draws: int = 10  # draws of frames from one video before another video
+    max_redraws: int = 500  # rejected draws in a row after which a data set counts as unusable
+    youtube_weight: float = 92.0  # relative share of Youtube-VOS among video clips; 0: not opened
+    davis_weight: float = 8.0  # ... and of DAVIS
+    samples_per_epoch: int = 10000  # video clips an epoch, over all processes
+    max_skip: int = 30  # the next frame is at most 1 + skip ahead; skip grows to this, frames
+    skip_every: int = 1500  # iterations (optimizer steps) after which skip grows by one
+    temporal_flip: float = 0.5  # probability that a video clip is reversed
+    on_bad_file: str = "error"  # a file that cannot be read: error, or skip (counted)
+    num_workers: int = 4  # loader processes per training process; 0: none
+    prefetch: int = 2  # batches that each loader process makes ahead
 
 
 @dataclass(frozen=True)
@@ -299,6 +317,24 @@ def _validate(config: Config) -> None:
     )
     _at_least("data.clip_length", data.clip_length, 2)
     _at_least("data.max_objects", data.max_objects, 1)
+    _at_least("data.short_side", data.short_side, max(data.crop_size))
+    for name in ("max_tries", "frame_draws", "max_redraws", "samples_per_epoch", "skip_every"):
+        _at_least(f"data.{name}", getattr(data, name), 1)
+    for name in ("minimum_area", "object_area", "translate", "crop_drift", "max_skip"):
+        _at_least(f"data.{name}", getattr(data, name), 0)
+    _at_least("data.num_workers", data.num_workers, 0)
+    _at_least("data.prefetch", data.prefetch, 1)
+    _one_of("data.on_bad_file", data.on_bad_file, ("error", "skip"))
+    _check(
+        0 <= data.temporal_flip <= 1,
+        f"data.temporal_flip={data.temporal_flip}: expected a probability, 0 to 1",
+    )
+    weights = (data.youtube_weight, data.davis_weight)
+    _check(
+        min(weights) >= 0 and sum(weights) > 0,
+        f"data.youtube_weight={weights[0]}, data.davis_weight={weights[1]}: expected shares of at "
+        "least 0, one of them above it",
+    )
     _one_of("train.precision", train.precision, PRECISIONS)
     _one_of("train.schedule", train.schedule, SCHEDULES)
     for name in _COUNTS_OF_TRAINING:

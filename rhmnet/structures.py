@@ -52,10 +52,21 @@ class ClipPrediction(NamedTuple):
     reliable_logits_s4: Tensor
     """[B, T, O, H/4, W/4], before the sigmoid, one map an object."""
     reliable_prob_s4: Tensor
-    """[B, T, O + 1, H/4, W/4], aggregated."""
-    entire_logits: Tensor
-    """[B, T, R, O + 1, H, W], aggregated logits of the R entire-target steps; see `num_unused`."""
+    """[B, T, O + 1, H/4, W/4], softmax over all K channels."""
+    entire_prob: Tensor
+    """[B, T, R, O + 1, H, W], softmax over all K channels, of the R entire-target steps."""
+    backward_prob: Tensor | None
+    """`entire_prob` of the clip run from its last frame's scribble, in the forward time order."""
     valid: Tensor
-    """bool [B, O]."""
-    num_unused: int
-    """Channels among the K that are not materialised: each has the logit of probability 1e-7."""
+    """bool [B, O], False for objects that pad the batch."""
+
+
+class TrackedFrame(NamedTuple):
+    """What the tracker says of one frame, on the model's device, at the frame's own size."""
+
+    labels: Tensor
+    """uint8 [H, W], 0 background, 1..O."""
+    probabilities: Tensor
+    """float32 [O + 1, H, W], objects 1..O, then background: softmax values over all K channels."""
+    reliable: Tensor
+    """float32 [O + 1, H, W], the same of the reliable region."""

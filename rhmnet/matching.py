@@ -1,0 +1,35 @@
+"""Memory reading: the current frame's tokens attend to what the bank lets them see."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rhmnet.attention import MultiHeadAttention
+
+
+class MemoryReader(nn.Module):
+    """Cross-attention and feed-forward of one expanding step (specification, section 4)."""
+
+    def __init__(self, dim: int, num_heads: int, feedforward_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.cross_attn = MultiHeadAttention(dim, num_heads, dropout)
+        self.norm1 = nn.LayerNorm(dim)
+        self.linear1 = nn.Linear(dim, feedforward_dim)
+        self.linear2 = nn.Linear(feedforward_dim, dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Key and value, each [B * O, heads, M, C / heads], of labelled memory [B * O, M, C]."""
+        key, value = self.cross_attn.project(memory, 1, 3)
+        return key, value
+
+    def forward(self, tokens: Tensor, position: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """tokens [B * O, N, C], position [N, C], key and value as projected -> [B * O, N, C]."""
+        tokens = tokens + position
+        (query,) = self.cross_attn.project(tokens, 0, 1)
+        read = self.cross_attn.attend(query, key, value)
+        tokens = self.norm1(tokens + self.dropout(read))
+        hidden = self.dropout(functional.relu(self.linear1(tokens)))
+        return self.norm2(tokens + self.dropout(self.linear2(hidden)))

@@ -1,0 +1,101 @@
+"""Segmentation heads and soft aggregation (specification, section 5)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+PROB_EPS = 1e-7
+"""Probabilities are clamped to [1e-7, 1 - 1e-7] before aggregation."""
+
+
+class SkipFeatures(NamedTuple):
+    """A frame's features as one head takes them, whatever the object: computed once per frame."""
+
+    s4: Tensor
+    """[B, C / 2, H/4, W/4]."""
+    s8: Tensor
+    """[B, C, H/8, W/8]."""
+    s16: Tensor
+    """[B, C, H/16, W/16]."""
+
+
+class SegmentationHead(nn.Module):
+    """Tokens of an object and its frame's features to logits at stride 4.
+
+    channels: of the features at s4, s8, s16. dim: C. norm: `gn` (8 groups) or `bn`.
+    """
+
+    def __init__(self, channels: tuple[int, ...], dim: int, out_channels: int, norm: str) -> None:
+        super().__init__()
+        half = dim // 2
+        self.conv_in = _ConvNorm(dim, dim, 1, norm)
+        self.conv_s16 = _ConvNorm(dim, dim, 3, norm)
+        self.conv_s8 = _ConvNorm(dim, half, 3, norm)
+        self.conv_s4 = _ConvNorm(half, half, 3, norm)
+        self.adapter_s16 = nn.Conv2d(channels[2], dim, 1)
+        self.adapter_s8 = nn.Conv2d(channels[1], dim, 1)
+        self.adapter_s4 = nn.Conv2d(channels[0], half, 1)
+        self.conv_out = nn.Conv2d(half, out_channels, 1)
+
+    def adapt(self, s4: Tensor, s8: Tensor, s16: Tensor) -> SkipFeatures:
+        """The 1 x 1 adapters of a frame's features [B, ..., H/s, W/s]."""
+        return SkipFeatures(self.adapter_s4(s4), self.adapter_s8(s8), self.adapter_s16(s16))
+
+    def forward(self, tokens: Tensor, skips: SkipFeatures) -> Tensor:
+        """tokens [B * O, N, C], skips of B frames -> logits [B * O, out_channels, H/4, W/4]."""
+        x = tokens.transpose(1, 2).unflatten(-1, skips.s16.shape[-2:])
+        x = _add_skip(self.conv_in(x), skips.s16)
+        x = _add_skip(_resize(self.conv_s16(x), skips.s8), skips.s8)
+        x = _add_skip(_resize(self.conv_s8(x), skips.s4), skips.s4)
+        return self.conv_out(self.conv_s4(x))
+
+
+class _ConvNorm(nn.Module):
+    def __init__(self, channels: int, out_channels: int, kernel_size: int, norm: str) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, out_channels, kernel_size, padding=kernel_size // 2)
+        self.norm = nn.BatchNorm2d(out_channels) if norm == "bn" else nn.GroupNorm(8, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.norm(self.conv(x)))
+
+
+def _resize(x: Tensor, like: Tensor) -> Tensor:
+    return resize(x, like.shape[-2:])
+
+
+def _add_skip(x: Tensor, skip: Tensor) -> Tensor:
+    """Add a frame's feature [B, ...] to that of each of its objects [B * O, ...]."""
+    return (x.view(len(skip), -1, *x.shape[1:]) + skip.unsqueeze(1)).flatten(0, 1)
+
+
+def resize(x: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """Bilinear, corners aligned: [B, L, H, W] to `size`."""
+    if x.shape[-2:] == tuple(size):
+        return x
+    return functional.interpolate(x, size, mode="bilinear", align_corners=True)
+
+
+def aggregate(prob: Tensor, valid: Tensor, num_unused: int) -> Tensor:
+    """Soft aggregation of single objects' probabilities: softmax over all K channels.
+
+    prob: [B, O, H, W], each object on its own. valid: bool [B, O].
+    num_unused: channels of the K that hold nothing; they have probability 1e-7 before the softmax,
+    all the same, so they only enter its sum.
+    Returns float32 [B, O + 1, H, W], background last.
+    """
+    # float32: at 1 - 1e-7 half precision would divide by zero
+    prob = prob.float() * valid[:, :, None, None]
+    background = (1 - prob).prod(dim=1, keepdim=True)
+    prob = torch.cat([prob, background], dim=1).clamp(PROB_EPS, 1 - PROB_EPS)
+    odds = prob / (1 - prob)  # exp of the logit that the softmax is taken of
+    return odds / (odds.sum(dim=1, keepdim=True) + num_unused * unused_odds())
+
+
+def unused_odds() -> float:
+    """Odds of a channel that holds nothing."""
+    return PROB_EPS / (1 - PROB_EPS)
