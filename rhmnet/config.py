@@ -32,9 +32,7 @@ class ModelConfig:
     """The network (specification, sections 1 to 6)."""
 
     backbone: str = "resnet50"  # one of BACKBONES
-    pretrained: str = (
-        "imagenet"  # backbone weights: imagenet, none, or a file of torchvision's keys
-    )
+    pretrained: str = "imagenet"  # backbone weights: imagenet, none, or a torchvision state file
     hidden_dim: int = 256  # C, features of a token
     num_heads: int = 8  # attention heads
     feedforward_dim: int = 1024  # hidden features of a reading's feed-forward layer
