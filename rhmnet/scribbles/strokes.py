@@ -1,6 +1,9 @@
-"""Strokes as a hand would draw them, from masks: one path along the middle of each object.
+"""Strokes as a hand would draw them, from masks.
 
-Every draw depends on the generator alone, so that a seed gives the same bytes everywhere.
+An object's stroke follows the longest path through its skeleton, and now and then a side branch;
+it stops short of the ends, strays a little from the middle and never leaves the object. Background
+strokes wander through what is left, away from the objects. Every draw depends on the generator
+alone, so that a seed gives the same bytes whatever the number of workers.
 """
 
 from __future__ import annotations
@@ -9,59 +12,235 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from skimage.graph import MCP_Geometric
 from skimage.morphology import skeletonize
+
+from rhmnet.errors import InputError
+from rhmnet.scribbles.hand import draw_lines, steer
+
+SKELETON_SIDE = 128  # larger objects are shrunk to it, pixels: a hand sees no finer skeleton
+MAX_PIECES = 8  # of an object get strokes, the largest: nobody dots every leaf of a tree
+BACKGROUND_SIDE = 64  # longer side of the grid through which background strokes find their way
 
 
 @dataclass(frozen=True)
 class StrokeOptions:
-    """What a hand does. Lengths in pixels hold for a short side of 480 and scale with the image."""
+    """What a hand does. Lengths are pixels at 480p: they scale with the image's short side."""
 
     thickness: float = 5.0  # of a stroke, pixels at 480p
-    coverage: float = 0.7  # share of the skeleton's longest path that a stroke covers, 0..1
-    branch_chance: float = 0.3  # probability that a side branch of the skeleton is drawn too
-    jitter: float = 2.0  # standard deviation of the hand's tremor, pixels at 480p
+    coverage: float = 0.7  # share of a skeleton path that its stroke covers on average, 0..1
+    branch_chance: float = 0.35  # probability that a side branch gets a stroke too
+    max_branches: int = 3  # side branches that are considered, longest first
+    jitter: float = 0.25  # how far a stroke strays from the middle, share of the half-width there
+    piece_share: float = 0.2  # a separate piece gets a stroke from this share of the largest on
     background: bool = True  # draw background strokes
-    background_strokes: int = 2  # how many of them
+    background_strokes: int = 3  # how many of them
+    background_length: float = 0.4  # of each on average, share of the image's longer side
+    background_margin: float = 12.0  # kept from objects where there is room, pixels at 480p
     min_area: float = 0.0  # objects of fewer pixels (at 480p) get no stroke
+
+    def __post_init__(self) -> None:
+        for name in ("coverage", "branch_chance", "jitter", "piece_share", "background_length"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"stroke option {name}={getattr(self, name)}: expected 0..1")
+        for name in ("max_branches", "background_strokes", "background_margin", "min_area"):
+            if getattr(self, name) < 0:
+                raise InputError(f"stroke option {name}={getattr(self, name)}: expected >= 0")
+        if self.thickness <= 0:
+            raise InputError(f"stroke option thickness={self.thickness}: expected > 0 pixels")
 
 
 def draw_scribble(
     labels: np.ndarray,
     num_objects: int,
     rng: np.random.Generator,
-    options: StrokeOptions = StrokeOptions(),  # noqa: B008  frozen
+    options: StrokeOptions = StrokeOptions(),
+    avoid: np.ndarray | None = None,
 ) -> np.ndarray:
     """Scribble of a dense label map, as on disk.
 
-    labels: uint8 [H, W], 0 background, 1..N objects.
+    labels: uint8 [H, W], 0 background, 1..N objects; other values are nobody's and stay free.
+    num_objects: N.
+    avoid: bool [H, W], where background strokes must not go although no object is labelled there.
     Returns uint8 [H, W]: 0 unlabelled, n the stroke of object n, N + 1 the background's strokes.
-    No stroke leaves its object, and every object that is drawn gets at least one pixel.
+    No stroke leaves its object, and every object of `min_area` has at least one stroke pixel.
     """
     scale = min(labels.shape) / 480
     thickness = max(1, round(options.thickness * scale))
     scribble = np.zeros(labels.shape, np.uint8)
     for value in range(1, num_objects + 1):
-        mask = labels == value
-        if mask.any() and mask.sum() >= options.min_area * scale**2:
-            scribble[_stroke(mask, thickness, options.coverage, rng)] = value
-    free = labels == 0
-    if options.background and free.any():
-        for _ in range(options.background_strokes):
-            scribble[_stroke(free, thickness, options.coverage, rng)] = num_objects + 1
+        mask = (labels == value).view(np.uint8)
+        x, y, width, height = cv2.boundingRect(mask)
+        window = np.s_[y : y + height, x : x + width]
+        area = cv2.countNonZero(mask)
+        if area and area >= options.min_area * scale**2:
+            stroke = object_stroke(mask[window] > 0, thickness, rng, options)
+            scribble[window][stroke] = value
+    if options.background and options.background_strokes:
+        free = labels == 0 if avoid is None else (labels == 0) & ~avoid
+        margin = options.background_margin * scale
+        stroke = background_strokes(free, thickness, margin, rng, options)
+        scribble[stroke] = num_objects + 1
     return scribble
 
 
-def _stroke(
-    mask: np.ndarray, thickness: int, coverage: float, rng: np.random.Generator
+def object_stroke(
+    mask: np.ndarray, thickness: int, rng: np.random.Generator, options: StrokeOptions
 ) -> np.ndarray:
-    """bool [H, W]: part of the mask's skeleton, thickened, inside the mask."""
-    skeleton = np.argwhere(skeletonize(mask))
-    centre = skeleton[rng.integers(len(skeleton))] if len(skeleton) else np.argwhere(mask)[0]
-    kept = np.zeros(mask.shape, np.uint8)
-    kept[tuple(centre)] = 1
-    if len(skeleton):
-        distance = np.linalg.norm(skeleton - centre, axis=1)
-        near = skeleton[distance <= coverage * distance.max()]
-        kept[near[:, 0], near[:, 1]] = 1
-    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (thickness, thickness))
-    return (cv2.dilate(kept, disk) > 0) & mask
+    """bool [H, W]: the strokes of one object, every pixel of them inside its mask.
+
+    mask: bool [H, W], cropped to the object, not empty. thickness: pixels.
+    """
+    small, factor = _shrink(mask, SKELETON_SIDE)
+    half_width = _distance(small) * factor
+    lines = []
+    for window, piece in _pieces(small, options.piece_share):
+        corner = [window[0].start, window[1].start]
+        for path in _skeleton_paths(skeletonize(piece), rng, options):
+            path = _shorten(path + corner, options.coverage, rng)
+            room = half_width[path[:, 0], path[:, 1]]
+            path = path * factor + (factor - 1) / 2
+            lines.append(steer(path, room, thickness, options.jitter, rng))
+    stroke = draw_lines(mask.shape, lines, thickness) & mask
+    if not stroke.any():  # a sliver that shrinking or smoothing missed: a dot in its thickest place
+        stroke.flat[_distance(mask).argmax()] = True
+    return stroke
+
+
+def background_strokes(
+    free: np.ndarray,
+    thickness: int,
+    margin: float,
+    rng: np.random.Generator,
+    options: StrokeOptions,
+) -> np.ndarray:
+    """bool [H, W]: strokes that wander through the free pixels, far from each other and objects.
+
+    free: bool [H, W]. margin: pixels to keep from what is not free, as far as there is room.
+    """
+    if not free.any():
+        return free
+    distance = _distance(free, border_counts=False)
+    margin = min(margin, 0.6 * float(distance.max()))
+    small, factor = _shrink(free & (distance >= margin), BACKGROUND_SIDE, whole=True)
+    room = _distance(small, border_counts=False) * factor
+    allowed = room >= min(thickness / 2 + factor, 0.6 * float(room.max()))
+    cells = np.argwhere(allowed)
+    far = np.full(len(cells), np.inf)  # of each cell from the strokes so far, cells
+    lines = []
+    for _ in range(options.background_strokes):
+        # the farthest of a few random cells, so that strokes spread without a pattern
+        tries = rng.integers(len(cells), size=6)
+        start = cells[tries[far[tries].argmax()]]
+        length = options.background_length * rng.uniform(0.6, 1.4) * max(small.shape)
+        path = _wander(allowed, start, length, rng)
+        for cell in path[::2]:
+            far = np.minimum(far, np.abs(cells - cell).max(axis=1))
+        # wide rooms do not invite wider swings
+        slack = np.minimum(room[path[:, 0], path[:, 1]], 4 * factor + thickness / 2)
+        path = path * factor + (factor - 1) / 2
+        lines.append(steer(path, slack, thickness, options.jitter, rng))
+    stroke = draw_lines(free.shape, lines, thickness) & (distance >= margin)
+    if not stroke.any():
+        stroke.flat[distance.argmax()] = True
+    return stroke
+
+
+def _pieces(mask: np.ndarray, share: float) -> list[tuple[tuple[slice, slice], np.ndarray]]:
+    """Connected pieces of at least a share of the largest one's area: window, bool mask in it."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8))
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    pieces = []
+    for index in np.argsort(-areas, kind="stable")[:MAX_PIECES] + 1:
+        x, y, width, height, area = (int(value) for value in stats[index])
+        if area >= share * areas.max():
+            window = np.s_[y : y + height, x : x + width]
+            pieces.append((window, labels[window] == index))
+    return pieces
+
+
+def _skeleton_paths(
+    skeleton: np.ndarray, rng: np.random.Generator, options: StrokeOptions
+) -> list[np.ndarray]:
+    """The longest path through a connected skeleton, then branches by chance; int [P, 2] (y, x)."""
+    if not skeleton.any():
+        return []
+    costs = np.where(skeleton, 1.0, -1.0)  # negative: no way through
+    start = np.argwhere(skeleton)[0]
+    _, start = _farthest(costs, [start])  # two sweeps find a tree's longest path
+    main, _ = _farthest(costs, [start])
+    paths, drawn = [main], main
+    for _ in range(options.max_branches):
+        branch, _ = _farthest(costs, drawn)
+        if len(branch) < max(6, 0.2 * len(main)):
+            break
+        if rng.random() < options.branch_chance:
+            paths.append(branch)
+        drawn = np.concatenate([drawn, branch])
+    return paths
+
+
+def _farthest(costs: np.ndarray, starts: np.ndarray | list) -> tuple[np.ndarray, np.ndarray]:
+    """The path to the reachable pixel that is farthest from the starts, and that pixel."""
+    search = MCP_Geometric(costs)
+    distance, _ = search.find_costs([tuple(start) for start in starts])
+    distance[~np.isfinite(distance)] = -1
+    end = np.unravel_index(distance.argmax(), distance.shape)
+    return np.array(search.traceback(end)), np.array(end)
+
+
+def _wander(
+    allowed: np.ndarray, start: np.ndarray, length: float, rng: np.random.Generator
+) -> np.ndarray:
+    """A path of about `length` cells from `start` through the allowed cells, int [P, 2] (y, x).
+
+    It goes the cheapest way through random hills, which bend it as a hand would.
+    """
+    hills = rng.random([max(2, size // 10) for size in allowed.shape])
+    hills = cv2.resize(hills, allowed.shape[::-1], interpolation=cv2.INTER_CUBIC)
+    search = MCP_Geometric(np.where(allowed, 0.3 + np.clip(hills, 0, 1) ** 2, -1.0))
+    costs, _ = search.find_costs([tuple(start)])
+    ends = np.argwhere(np.isfinite(costs))
+    miss = np.abs(np.linalg.norm(ends - start, axis=1) - length)
+    near = ends[miss <= miss.min() + 1.5]
+    return np.array(search.traceback(tuple(near[rng.integers(len(near))])))
+
+
+def _shorten(path: np.ndarray, coverage: float, rng: np.random.Generator) -> np.ndarray:
+    """A run of about `coverage` of the path, anywhere in it."""
+    share = min(1.0, coverage * rng.uniform(0.85, 1.15))
+    keep = max(1, round(share * len(path)))
+    skipped = len(path) - keep
+    # the mean of two draws: mostly both ends are left out, seldom one alone
+    first = round(skipped * (rng.random() + rng.random()) / 2)
+    return path[first : first + keep]
+
+
+def _shrink(mask: np.ndarray, side: int, whole: bool = False) -> tuple[np.ndarray, int]:
+    """Shrink a mask by the integer that brings its longer side to `side`; also that integer.
+
+    A cell is set where more than half of its pixels are, with `whole` where all are. Thin masks
+    would fall apart; those stay at full size.
+    """
+    factor = -(-max(mask.shape) // side)
+    if factor == 1:
+        return mask, 1
+    height, width = (-(-size // factor) for size in mask.shape)
+    padded = np.zeros((height * factor, width * factor), np.uint8)
+    padded[: mask.shape[0], : mask.shape[1]] = mask
+    cells = padded.reshape(height, factor, width, factor).sum(axis=(1, 3), dtype=np.int32)
+    small = cells == factor**2 if whole else 2 * cells > factor**2
+    lost = np.count_nonzero((cells > 0) & ~small)
+    if whole and small.any():
+        return small, factor
+    return (small, factor) if not whole and lost < small.sum() else (mask, 1)
+
+
+def _distance(mask: np.ndarray, border_counts: bool = True) -> np.ndarray:
+    """float32 [H, W]: of each pixel to the mask's outside; beyond the border is outside or not."""
+    if not border_counts and mask.all():
+        return np.full(mask.shape, max(mask.shape), np.float32)
+    pad = int(border_counts)
+    padded = np.pad(mask, pad).view(np.uint8)
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return distance[pad : distance.shape[0] - pad, pad : distance.shape[1] - pad]
