@@ -1,0 +1,205 @@
+"""Creatures: textured parts that hang together at joints, swing, bend and breathe.
+
+Training and validation draw from disjoint families of shapes. Coordinates are those of the
+creature: x to its head, y down, its body about one unit in radius.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+SPRITE_EXTENT = 1.7
+"""A sprite shows the square of this half side, in units."""
+REACH = 2.0
+"""No part of a creature gets further from its middle, in units, however it moves."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A textured piece of a creature."""
+
+    outline: np.ndarray
+    """float [P, 2], closed."""
+    joint: tuple[float, float] = (0.0, 0.0)
+    swing: float = 0.0
+    """Largest turn about the joint, radians."""
+    phase: float = 0.0
+    """Of the swing, radians."""
+    accent: bool = False
+    """Drawn in the creature's second texture."""
+    eyes: tuple[tuple[float, float], ...] = ()
+    """Centres of the eyes."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """A creature's build; `parts` from the furthest to the nearest."""
+
+    parts: tuple[Part, ...]
+    bend: float = 0.0
+    """Amplitude of the wave that runs through it, units, growing from head to tail."""
+    breath: float = 0.04
+    """Amplitude of its swelling and shrinking, relative."""
+
+
+def _ellipse(x: float, y: float, rx: float, ry: float, angle: float = 0.0) -> np.ndarray:
+    turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    points = np.stack([rx * np.cos(turn), ry * np.sin(turn)], axis=1)
+    cos, sin = np.cos(angle), np.sin(angle)
+    return points @ np.array([[cos, sin], [-sin, cos]]) + (x, y)
+
+
+def _limb(start: tuple[float, float], angle: float, length: float, width: float) -> np.ndarray:
+    """An ellipse that begins at `start` and points along `angle`."""
+    x = start[0] + 0.5 * length * np.cos(angle)
+    y = start[1] + 0.5 * length * np.sin(angle)
+    return _ellipse(x, y, 0.5 * length, 0.5 * width, angle)
+
+
+def _lobes(rng: np.random.Generator, count: int, depth: float, rough: float) -> np.ndarray:
+    """A closed curve of `count` lobes, made irregular by `rough`."""
+    turn = np.linspace(0, 2 * np.pi, 96, endpoint=False)
+    radius = 1 + depth * np.cos(count * turn)
+    for harmonic in range(2, 5):
+        amplitude = rough * rng.uniform(-1, 1) / harmonic
+        radius += amplitude * np.cos(harmonic * turn + rng.uniform(0, 2 * np.pi))
+    return radius[:, None] * np.stack([np.cos(turn), np.sin(turn)], axis=1) / (1 + depth)
+
+
+def _pebble(rng: np.random.Generator) -> Body:
+    outline = _lobes(rng, 3, 0.0, 0.75) * (1.0, rng.uniform(0.7, 1.0))
+    eyes = ((0.55, -0.2), (0.55, 0.2))
+    return Body((Part(outline, eyes=eyes),), bend=0.12, breath=0.1)
+
+
+def _fish(rng: np.random.Generator) -> Body:
+    height = rng.uniform(0.45, 0.65)
+    tail = np.array([(-0.7, 0), (-1.1, -0.5), (-1.5, -0.62), (-1.25, 0), (-1.5, 0.62), (-1.1, 0.5)])
+    fin = _limb((0.1, -0.6 * height), -2.2, 0.8, 0.4)
+    side = _limb((0.1, 0.15), 2.6, 0.55, 0.3)
+    body = _ellipse(0, 0, 1.0, height)
+    return Body(
+        (
+            Part(tail, (-0.8, 0), 0.35, accent=True),
+            Part(fin, (0.1, -0.6 * height), 0.15, accent=True),
+            Part(body, eyes=((0.66, -0.12),)),
+            Part(side, (0.1, 0.15), 0.4, 1.0, accent=True),
+        ),
+        bend=0.16,
+    )
+
+
+def _turtle(rng: np.random.Generator) -> Body:
+    legs = []
+    for index, (x, side) in enumerate([(0.5, -1), (0.5, 1), (-0.55, 1), (-0.55, -1)]):
+        joint = (x, 0.5 * side)
+        leg = _limb(joint, side * (0.9 if x > 0 else 2.2), rng.uniform(0.7, 0.9), 0.36)
+        legs.append(Part(leg, joint, 0.45, index * np.pi / 2, accent=True))
+    head = Part(
+        _ellipse(1.05, 0, 0.36, 0.28),
+        (0.7, 0),
+        0.25,
+        accent=True,
+        eyes=((1.15, -0.14), (1.15, 0.14)),
+    )
+    shell = Part(_ellipse(0, 0, 0.95, rng.uniform(0.7, 0.85)))
+    return Body((*legs, head, shell))
+
+
+def _starfish(rng: np.random.Generator) -> Body:
+    outline = 1.25 * _lobes(rng, 5, 0.36, 0.15)
+    return Body((Part(outline, eyes=((0.12, -0.16), (0.12, 0.16))),), bend=0.1, breath=0.08)
+
+
+def _octopus(rng: np.random.Generator) -> Body:
+    arms = []
+    for index in range(5):
+        joint = (-0.35, -0.5 + 0.25 * index)
+        angle = np.pi + 0.28 * (2 - index)
+        arm = _limb(joint, angle, rng.uniform(0.9, 1.15), 0.34)
+        arms.append(Part(arm, joint, 0.3, index * 1.3, accent=index % 2 == 1))
+    head = Part(_ellipse(0.15, 0, 0.85, 0.72), eyes=((0.2, -0.28), (0.2, 0.28)))
+    return Body((*arms, head), bend=0.14, breath=0.07)
+
+
+def _butterfly(rng: np.random.Generator) -> Body:
+    wings = []
+    for side in (-1, 1):
+        size = rng.uniform(1.15, 1.35)
+        wings.append(Part(_limb((0.05, 0), side * 2.1, 0.8 * size, 0.7), (0, 0), side * 0.3, 0.6))
+        wings.append(Part(_limb((0.1, 0), side * 1.15, size, 0.85), (0, 0), side * 0.3))
+    trunk = Part(_ellipse(0.05, 0, 0.8, 0.2), accent=True, eyes=((0.68, -0.08), (0.68, 0.08)))
+    return Body((*wings, trunk))
+
+
+def _caterpillar(rng: np.random.Generator) -> Body:
+    rings = []
+    for index in range(5):
+        x = -1.15 + 0.48 * index
+        rings.append(Part(_ellipse(x, 0, 0.4, rng.uniform(0.4, 0.48)), accent=index % 2 == 1))
+    feelers = [
+        Part(_limb((1.2, 0), side * 0.8, 0.5, 0.12), (1.2, 0), 0.3, side, accent=True)
+        for side in (-1, 1)
+    ]
+    head = Part(_ellipse(1.15, 0, 0.45, 0.5), eyes=((1.3, -0.2), (1.3, 0.2)))
+    return Body((*rings, *feelers, head), bend=0.3)
+
+
+def _rabbit(rng: np.random.Generator) -> Body:
+    ears = []
+    for side in (-1, 1):
+        joint = (1.0, 0.12 * side)
+        ear = _limb(joint, side * rng.uniform(1.9, 2.2), 0.95, 0.28)
+        ears.append(Part(ear, joint, 0.25, side, accent=True))
+    tail = Part(_ellipse(-0.95, 0, 0.24, 0.24), (-0.7, 0), 0.3, accent=True)
+    trunk = Part(_ellipse(-0.2, 0, 0.85, rng.uniform(0.58, 0.7)))
+    head = Part(_ellipse(0.85, 0, 0.48, 0.42), (0.4, 0), 0.2, eyes=((1.05, -0.16), (1.05, 0.16)))
+    return Body((tail, trunk, *ears, head))
+
+
+BODIES: dict[str, dict[str, Callable[[np.random.Generator], Body]]] = {
+    "train": {"pebble": _pebble, "fish": _fish, "turtle": _turtle, "starfish": _starfish},
+    "valid": {
+        "octopus": _octopus,
+        "butterfly": _butterfly,
+        "caterpillar": _caterpillar,
+        "rabbit": _rabbit,
+    },
+}
+
+
+def render_sprite(part: Part, texture: np.ndarray) -> np.ndarray:
+    """The part, lit from above: uint8 [S, S, 4], RGB premultiplied by alpha.
+
+    texture: float32 [S, S, 3] in [0, 1].
+    """
+    side = texture.shape[0]
+    per_unit = side / (2 * SPRITE_EXTENT)
+    alpha = np.zeros((side, side), np.uint8)
+    points = np.round(16 * ((part.outline + SPRITE_EXTENT) * per_unit - 0.5)).astype(np.int32)
+    cv2.fillPoly(alpha, [points], 255, lineType=cv2.LINE_AA, shift=4)
+    rgb = texture * _relief(alpha, per_unit)[..., None]
+    for x, y in part.eyes:
+        for radius, grey in ((0.13, 0.97), (0.07, 0.04)):
+            centre = (
+                round(16 * (x + SPRITE_EXTENT) * per_unit),
+                round(16 * (y + SPRITE_EXTENT) * per_unit),
+            )
+            cv2.circle(rgb, centre, round(16 * radius * per_unit), (grey,) * 3, -1, cv2.LINE_AA, 4)
+    opacity = alpha[..., None].astype(np.float32)
+    return np.dstack([np.clip(rgb, 0, 1) * opacity, opacity]).round().astype(np.uint8)
+
+
+def _relief(alpha: np.ndarray, per_unit: float) -> np.ndarray:
+    """Shading of a rounded cushion of this outline, float32 [S, S], about 1."""
+    depth = cv2.distanceTransform((alpha > 127).astype(np.uint8), cv2.DIST_L2, 5) / per_unit
+    rim = np.clip(depth / 0.35, 0, 1)
+    height = 0.3 * cv2.GaussianBlur(np.sqrt(rim * (2 - rim)), (0, 0), 0.05 * per_unit)
+    slope_x = cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=per_unit / 8)
+    slope_y = cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=per_unit / 8)
+    light = (1 + 0.45 * slope_x + 0.8 * slope_y) / np.sqrt(1 + slope_x**2 + slope_y**2)
+    return np.clip(0.3 + 0.75 * light, 0.35, 1.3)
