@@ -1,0 +1,264 @@
+"""Cut one training clip: place the crops, draw the objects, then, and only then, open the images.
+
+Labels decide whether a clip is accepted (specification, section 7), and they are cheap: images are
+decoded for accepted clips alone, and every frame is warped once, on the crop's window only.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import cv2
+import numpy as np
+
+from rhmnet.config import DataConfig
+from rhmnet.data import transforms
+from rhmnet.data.files import read_image
+from rhmnet.data.readers import Frame, Strokes, read_strokes
+from rhmnet.errors import InputError
+from rhmnet.labels import BACKGROUND
+
+
+class Sample(NamedTuple):
+    """One clip, arrays as in `rhmnet.structures.Clip` without the batch axis."""
+
+    frames: np.ndarray
+    """uint8 [T, 3, H, W], RGB."""
+    scribbles: np.ndarray
+    """uint8 [T, H, W]."""
+    first_scribble: np.ndarray
+    """uint8 [H, W]."""
+    last_scribble: np.ndarray
+    """uint8 [H, W]."""
+    num_objects: int
+
+
+class Rejected(Exception):
+    """A draw that makes no acceptable clip; `reason` is one of `REDRAW_REASONS`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Augmentation(Protocol):
+    """How the frames of a clip move, one implementation a training stage."""
+
+    def draw_warps(
+        self, rng: np.random.Generator, canvas: tuple[int, int], length: int
+    ) -> list[np.ndarray] | None:
+        """One matrix a frame, canvas to canvas; None where the draw is degenerate."""
+
+    def draw_rescale(self, rng: np.random.Generator) -> float:
+        """The factor by which the whole clip is resized before a crop is tried."""
+
+    @property
+    def drift(self) -> int:
+        """How far the crop moves from frame to frame, pixels."""
+
+
+class ImageAugmentation:
+    """COCO: a flip, then perspective warps that go on in one direction; one crop for all frames."""
+
+    drift = 0
+
+    def draw_warps(
+        self, rng: np.random.Generator, canvas: tuple[int, int], length: int
+    ) -> list[np.ndarray] | None:
+        """See `Augmentation`."""
+        flip = _draw_flip(rng, canvas)
+        warps = transforms.draw_perspectives(rng, canvas, length)
+        return warps and [warp @ flip for warp in warps]
+
+    def draw_rescale(self, rng: np.random.Generator) -> float:
+        """Images keep their size."""
+        return 1.0
+
+
+class VideoAugmentation:
+    """Videos: one flip for all frames, an affine map each, one rescale, and a crop that drifts."""
+
+    def __init__(self, config: DataConfig) -> None:
+        self.drift = config.crop_drift
+        self._translate = config.translate
+
+    def draw_warps(
+        self, rng: np.random.Generator, canvas: tuple[int, int], length: int
+    ) -> list[np.ndarray]:
+        """See `Augmentation`."""
+        flip = _draw_flip(rng, canvas)
+        return [transforms.draw_affine(rng, canvas, self._translate) @ flip for _ in range(length)]
+
+    def draw_rescale(self, rng: np.random.Generator) -> float:
+        """See `Augmentation`."""
+        return rng.uniform(*transforms.RESCALE_RANGE)
+
+
+class Placement(NamedTuple):
+    """An accepted clip before its images are opened."""
+
+    matrices: list[np.ndarray]
+    """From the canvas of each frame to its crop."""
+    labels: list[np.ndarray]
+    """uint8 [H, W] crops of the scribbles, values as on disk."""
+    candidates: np.ndarray
+    """Labels of the objects with enough strokes in the first crop."""
+
+
+def cut_clip(
+    rng: np.random.Generator, frames: list[Frame], augmentation: Augmentation, config: DataConfig
+) -> Sample:
+    """Make a clip of the given frames (the same one several times: a pseudo-video).
+
+    Raises Rejected where no acceptable crop is found, InputError for a file that cannot be used.
+    """
+    by_frame = {frame: read_strokes(frame) for frame in dict.fromkeys(frames)}
+    strokes = [by_frame[frame] for frame in frames]
+    canvas = transforms.canvas_size(strokes[0].labels.shape, config.short_side)
+    placement = place_crops(rng, strokes, canvas, augmentation, config)
+    count = min(config.max_objects, len(placement.candidates))
+    drawn = rng.permutation(placement.candidates)[:count]
+    supervision = [
+        cv2.LUT(crop, label_table(stroke, drawn, others=BACKGROUND))
+        for crop, stroke in zip(placement.labels, strokes, strict=True)
+    ]
+    first, last = (
+        cv2.LUT(placement.labels[end], label_table(strokes[end], drawn, others=0))
+        for end in (0, -1)
+    )
+    images = _cut_images(frames, strokes, canvas, placement.matrices, config.crop_size)
+    return Sample(images, np.stack(supervision), first, last, count)
+
+
+def place_crops(
+    rng: np.random.Generator,
+    strokes: list[Strokes],
+    canvas: tuple[int, int],
+    augmentation: Augmentation,
+    config: DataConfig,
+) -> Placement:
+    """Draw the frames' warps once, then rescale and crop until every frame keeps enough strokes.
+
+    Enough: more than `minimum_area` background pixels and more than `object_area` object pixels
+    in every frame, and one object with more than `object_area` in the first.
+    """
+    if not all(_has_both(stroke) for stroke in strokes):
+        raise Rejected("few_object_pixels")
+    warps = augmentation.draw_warps(rng, canvas, len(strokes))
+    if warps is None:
+        raise Rejected("crop")
+    bases = [transforms.resize_matrix(stroke.labels.shape, canvas) for stroke in strokes]
+    to_canvas = [warp @ base for warp, base in zip(warps, bases, strict=True)]
+    points = cv2.findNonZero(strokes[0].labels).reshape(-1, 1, 2) + 0.5
+    reason = "few_object_pixels"
+    for _ in range(config.max_tries):
+        views = _draw_views(rng, points, to_canvas[0], canvas, len(strokes), augmentation, config)
+        if views is None:
+            continue
+        crops: list[np.ndarray] = []
+        for stroke, matrix, view in zip(strokes, to_canvas, views, strict=True):
+            crop = transforms.warp(stroke.labels, view @ matrix, config.crop_size)
+            counts = _histogram(crop)
+            if not crops:
+                objects = np.arange(1, stroke.last_object + 1)
+                candidates = objects[counts[objects] > config.object_area]
+                if len(candidates) == 0:
+                    break
+                reason = "crop"
+            if counts[stroke.background] <= config.minimum_area:
+                break
+            if counts[1 : stroke.last_object + 1].sum() <= config.object_area:
+                break
+            crops.append(crop)
+        else:
+            matrices = [view @ warp for view, warp in zip(views, warps, strict=True)]
+            return Placement(matrices, crops, candidates)
+    raise Rejected(reason)
+
+
+def label_table(strokes: Strokes, drawn: np.ndarray, others: int) -> np.ndarray:
+    """uint8 [256], from labels on disk to those of a clip: drawn objects become 1, 2, ... in order.
+
+    others: what objects that were not drawn become.
+    """
+    table = np.zeros(256, np.uint8)
+    table[1 : strokes.last_object + 1] = others
+    table[strokes.background] = BACKGROUND
+    for number, label in enumerate(drawn, start=1):
+        if label <= strokes.last_object:
+            table[label] = number
+    return table
+
+
+def _histogram(labels: np.ndarray) -> np.ndarray:
+    """How many pixels have each of the 256 values; many times as fast as numpy's bincount."""
+    return cv2.calcHist([labels], [0], None, [256], [0, 256]).ravel()
+
+
+def _has_both(strokes: Strokes) -> bool:
+    counts = _histogram(strokes.labels)
+    return bool(counts[strokes.background] and counts[1 : strokes.last_object + 1].any())
+
+
+def _draw_flip(rng: np.random.Generator, canvas: tuple[int, int]) -> np.ndarray:
+    flipped = rng.random() < transforms.FLIP_PROBABILITY
+    return transforms.flip_matrix(canvas) if flipped else np.eye(3)
+
+
+def _draw_views(
+    rng: np.random.Generator,
+    points: np.ndarray,
+    to_canvas: np.ndarray,
+    canvas: tuple[int, int],
+    length: int,
+    augmentation: Augmentation,
+    config: DataConfig,
+) -> list[np.ndarray] | None:
+    """One matrix a frame from canvas to crop, the first crop placed by the first frame's strokes.
+
+    None where the warp has moved all of those out of the frame.
+    """
+    factor, crop = augmentation.draw_rescale(rng), config.crop_size
+    size = tuple(max(round(factor * c), least) for c, least in zip(canvas, crop, strict=True))
+    rescale = transforms.resize_matrix(canvas, size)
+    box = transforms.bounding_box(points, rescale @ to_canvas, size)
+    if box is None:
+        return None
+    windows = [transforms.draw_window(rng, box, size, crop)]
+    for _ in range(length - 1):
+        windows.append(transforms.drift_window(rng, windows[-1], augmentation.drift, size, crop))
+    return [transforms.translate_matrix(-x, -y) @ rescale for x, y in windows]
+
+
+def _cut_images(
+    frames: list[Frame],
+    strokes: list[Strokes],
+    canvas: tuple[int, int],
+    matrices: list[np.ndarray],
+    crop_size: tuple[int, int],
+) -> np.ndarray:
+    """uint8 [T, 3, H, W]: each image opened once and warped into its crop."""
+    opened: dict[Frame, np.ndarray] = {}
+    clip = np.empty((len(frames), 3, *crop_size), np.uint8)
+    for index, (frame, stroke, matrix) in enumerate(zip(frames, strokes, matrices, strict=True)):
+        if frame not in opened:
+            opened[frame] = _open_image(frame, stroke, canvas)
+        image = opened[frame]
+        matrix = matrix @ transforms.resize_matrix(image.shape[:2], canvas)
+        crop = transforms.warp(image, matrix, crop_size)
+        for channel in range(3):
+            cv2.extractChannel(crop, channel, dst=clip[index, channel])
+    return clip
+
+
+def _open_image(frame: Frame, strokes: Strokes, canvas: tuple[int, int]) -> np.ndarray:
+    image = read_image(frame.image)
+    size, expected = image.shape[:2], strokes.labels.shape
+    if size != expected:
+        raise InputError(
+            f"{frame.scribble}: {expected[1]}x{expected[0]} pixels, but {frame.image} has "
+            f"{size[1]}x{size[0]}; make scribbles at the image's size"
+        )
+    if min(size) > min(canvas):  # averaging keeps a large image from aliasing; warping would not
+        image = cv2.resize(image, canvas[::-1], interpolation=cv2.INTER_AREA)
+    return image
