@@ -1,0 +1,82 @@
+#!/usr/bin/env python
+"""Evaluate on DAVIS: track every video from each scribble set, write the masks, print J&F.
+
+    python eval_davis.py --gpu 0 --set val --year 16 --config video_training --ckpt_num 69
+    python eval_davis.py --year 17 --checkpoint model.pth.tar --data-root DAVIS --overlay
+    torchrun --nproc_per_node 4 eval_davis.py --year 17 --config video_training --ckpt_num 78
+
+Masks go to SAVE_PATH/<config>_<epoch>_davis<year>_g<group>/<video>/00000.png, the tables to
+SAVE_PATH/<config>_<epoch>_davis<year>/scores.json and scores.csv. A run that was stopped goes on
+where it was. `--checkpoint random` evaluates the untrained network.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+import rhmnet
+from rhmnet.config import to_dict
+from rhmnet.errors import run_command
+from rhmnet.evaluation.command import choose_device, choose_groups, find_checkpoint, parse_davis
+from rhmnet.evaluation.davis import open_davis, parse_year, reading_of, select
+from rhmnet.evaluation.manifest import fingerprint
+from rhmnet.evaluation.report import build_report, format_report, write_report
+from rhmnet.evaluation.runner import Evaluation
+from rhmnet.training.distributed import join_processes
+
+
+def main() -> None:
+    args = parse_davis(__doc__)
+    config = rhmnet.load_config(args.config, args.overrides)
+    checkpoint = find_checkpoint(args.checkpoint, args.config, args.ckpt_num)
+    data_root = args.data_root or Path(config.data.root) / "DAVIS"
+    davis = open_davis(data_root, parse_year(args.year) if args.year else None, args.set)
+    names = select(davis.names(), args.start, args.end, args.video_name)
+    groups = choose_groups(davis, args.groups, args.mask_init)
+    with join_processes(choose_device(args.device, args.gpu)) as processes:
+        model, epoch = load_model(config, checkpoint)
+        name = f"{Path(args.config).stem}_{epoch}_davis{davis.year}"
+        evaluation = Evaluation(
+            davis=davis,
+            names=names,
+            groups=groups,
+            folder=args.save_path / name,
+            made_by=made_by(config, checkpoint),
+            checkpoint=checkpoint and str(checkpoint.resolve()),
+            reading=reading_of(davis.year, args.davis16),
+            with_bg=args.with_bg,
+            mask_init=args.mask_init,
+            overlay=args.overlay,
+            overwrite=args.overwrite,
+        )
+        model.to(processes.device)
+        scores = evaluation.run(lambda: rhmnet.Tracker(model, config), processes)
+    if not scores:  # another process reports
+        return
+    weights = str(checkpoint or "random")
+    report = build_report({"run": name, "weights": weights, **evaluation.describe()}, scores)
+    print(f"{name}, {len(names)} videos: {evaluation.reading.value}\n{format_report(report)}")
+    print("wrote", *write_report(report, evaluation.folder))
+
+
+def load_model(config: rhmnet.Config, checkpoint: Path | None) -> tuple[rhmnet.RHMNet, int | str]:
+    """The network with a checkpoint's weights, and their epoch; untrained without one."""
+    torch.manual_seed(config.train.seed)  # the untrained network is the same one every time
+    if checkpoint is None:
+        return rhmnet.build_model(config), "random"
+    model = rhmnet.RHMNet(config)  # all its weights are in the file
+    return model, rhmnet.load_checkpoint(model, checkpoint)
+
+
+def made_by(config: rhmnet.Config, checkpoint: Path | None) -> dict:
+    """All that a mask depends on, besides its video and strokes."""
+    groups = to_dict(config)
+    weights = fingerprint([checkpoint]) if checkpoint else f"random, seed {config.train.seed}"
+    settings = {"crop_size": groups["data"]["crop_size"], "test": groups["test"]}
+    return {"weights": weights, "model": groups["model"], **settings}
+
+
+if __name__ == "__main__":
+    run_command(main)

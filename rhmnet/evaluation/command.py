@@ -1,0 +1,117 @@
+"""Options of `eval_davis.py`, and what they stand for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from pathlib import Path
+
+import torch
+
+from rhmnet.errors import InputError
+from rhmnet.evaluation.davis import Davis
+
+RANDOM = ("random", "none")
+_DAVIS16 = "how DAVIS-2016 is scored: all objects merged (standard), or the release's object 1"
+CHECKPOINT_NAME = "pretrain_checkpoint_{}.pth.tar"
+
+
+def parse_davis(description: str) -> argparse.Namespace:
+    """Read the command line: the release's options, and ours."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("overrides", nargs="*", metavar="group.field=value", help="configuration overrides")
+    add("--opts", nargs="+", default=[], metavar="group.field=value", help="the same")
+    add("--gpu", type=int, default=0, help="number of the CUDA device (default 0)")
+    add("--device", help="auto, cpu, cuda, cuda:N or mps, instead of --gpu")
+    add("--set", default="val", help="list of videos (default val)")
+    add("--year", help="16 or 17 (default: the newest whose list is there)")
+    add("--davis16", choices=("merged", "object1"), default="merged", help=_DAVIS16)
+    add("--config", default="video_training", help="name under configs/, or a YAML file")
+    add("--ckpt_num", help="epoch of checkpoints/pretrain_weights_<config> (default: the last)")
+    add("--checkpoint", help="a file of weights instead, or `random` for the untrained network")
+    add("--start", type=int, help="first video of the list, counted from 0")
+    add("--end", type=int, help="video of the list to stop before")
+    add("--video_name", help="this video alone")
+    add("--groups", help="scribble sets, as 0,2 or 0-4 (default: all there are)")
+    add("--with_bg", action="store_true", help="use the background strokes too")
+    add("--mask_init", action="store_true", help="start from the first dense mask, not strokes")
+    add("--data-root", help="the DAVIS folder (default: DAVIS under data.root)")
+    add("--save_path", type=Path, default=Path("results"), help="default: results")
+    add("--overlay", action="store_true", help="draw masks over the frames, too")
+    add("--overwrite", action="store_true", help="make masks anew that are there already")
+    args = parser.parse_args()
+    args.overrides += args.opts
+    return args
+
+
+def choose_groups(davis: Davis, text: str | None, mask_init: bool) -> list[int]:
+    """Numbers of the scribble sets to run: `0,2`, `0-4`, or those that exist.
+
+    A dense mask needs no strokes: it is one run, called 0.
+    """
+    if mask_init:
+        return [0]
+    there = davis.groups()
+    if not there:
+        raise InputError(
+            f"{davis.root}: no valid_scribbles0..4 in it; put the scribble sets there, make some "
+            "with scripts/make_scribbles.py, or start from masks with --mask_init"
+        )
+    if text is None:
+        return there
+    groups = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        if not match:
+            raise InputError(f"--groups {text}: expected numbers as in 0,2 or 0-4")
+        groups += range(int(match[1]), int(match[2] or match[1]) + 1)
+    missing = [g for g in groups if g not in there]
+    if missing or not groups:
+        raise InputError(
+            f"--groups {text}: there are only the sets {', '.join(map(str, there))} in {davis.root}"
+        )
+    return sorted(set(groups))
+
+
+def choose_device(device: str | None, gpu: int) -> str:
+    """--device, or CUDA device --gpu where there is CUDA, else the CPU, saying so."""
+    if device:
+        return device
+    if not torch.cuda.is_available():
+        if int(os.environ.get("RANK", "0")) == 0:
+            print(f"--gpu {gpu}: there is no CUDA device; running on the CPU")
+        return "cpu"
+    # Under a launcher each process takes the GPU of its own number.
+    return "cuda" if int(os.environ.get("WORLD_SIZE", "1")) > 1 else f"cuda:{gpu}"
+
+
+def find_checkpoint(checkpoint: str | None, config_name: str, epoch: str | None) -> Path | None:
+    """The file of weights, None for random ones.
+
+    Without `checkpoint`: epoch `epoch`, or the last one, among what training wrote for the
+    configuration. Raises InputError that says how to get weights where there are none.
+    """
+    if checkpoint in RANDOM:
+        return None
+    if checkpoint:
+        path = Path(checkpoint)
+    else:
+        folder = Path("checkpoints") / f"pretrain_weights_{Path(config_name).stem}"
+        path = folder / CHECKPOINT_NAME.format(epoch or _last_epoch(folder))
+    if not path.is_file():
+        raise InputError(
+            f"checkpoint {path}: no such file; make it with train_video.py --config {config_name}, "
+            "put the authors' there (README), or give --checkpoint FILE (`random`: untrained)"
+        )
+    return path
+
+
+def _last_epoch(folder: Path) -> int | str:
+    """The largest number among the checkpoints of a folder; `*` if there is none."""
+    pattern = re.compile(re.escape(CHECKPOINT_NAME).replace(r"\{\}", r"(\d+)"))
+    matches = [pattern.fullmatch(p.name) for p in folder.glob(CHECKPOINT_NAME.format("*"))]
+    return max((int(match[1]) for match in matches if match), default="*")

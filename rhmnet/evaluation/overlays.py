@@ -1,0 +1,37 @@
+"""Masks drawn over their frames, and one contact sheet a video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from rhmnet.data.files import read_image, read_labels
+from rhmnet.evaluation.davis import Video
+from rhmnet.evaluation.prompts import Prompt
+from rhmnet.visualize import contact_sheet, overlay
+
+_SHEET_FRAMES = 5
+
+
+def write_overlays(video: Video, prompt: Prompt, masks: Path, folder: Path) -> None:
+    """Write `folder/<video>/<frame>.jpg` and `folder/<video>.jpg`, a sheet of a few of them.
+
+    masks: the folder of the video's masks. Strokes are drawn on the first frame.
+    """
+    (folder / video.name).mkdir(parents=True, exist_ok=True)
+    picked = np.linspace(0, len(video.frames) - 1, _SHEET_FRAMES).round().astype(int)
+    pictures = {}
+    for index, path in enumerate(video.frames):
+        labels = read_labels(masks / f"{path.stem}.png")
+        picture = overlay(read_image(path), labels, None if index else prompt.scribble)
+        _write(folder / video.name / f"{path.stem}.jpg", picture)
+        if index in picked:
+            pictures[path.stem] = picture
+    captions = [f"{video.name} {stem}" for stem in pictures]
+    _write(folder / f"{video.name}.jpg", contact_sheet(list(pictures.values()), captions))
+
+
+def _write(path: Path, picture: np.ndarray) -> None:
+    cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))

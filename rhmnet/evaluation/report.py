@@ -1,0 +1,118 @@
+"""Tables of scores: on the screen, as `scores.json` and as `scores.csv`.
+
+Column names are the official DAVIS package's. Every object counts once, whatever its video; J&F is
+the mean of both means; the deviation over scribble sets is the population's (divided by their
+number).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rhmnet.evaluation.metrics import statistics
+
+COLUMNS = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
+GLOBAL = "Global"
+FILES = ("scores.json", "scores.csv")
+
+Row = dict[str, float]
+"""One value a column."""
+VideoScores = Mapping[str, np.ndarray]
+"""{video: float64 [2, N, T]}, J and F of each object and scored frame."""
+
+
+def object_rows(scores: VideoScores) -> dict[str, Row]:
+    """{`<video>_<object>`: row}, the official names of objects."""
+    return {
+        f"{video}_{index + 1}": _row(values[0, index], values[1, index])
+        for video, values in scores.items()
+        for index in range(values.shape[1])
+    }
+
+
+def global_row(objects: Mapping[str, Row]) -> Row:
+    """Mean over objects of every column."""
+    return {c: float(np.mean([row[c] for row in objects.values()])) for c in COLUMNS}
+
+
+def build_report(header: Mapping[str, Any], sets: Mapping[str, VideoScores]) -> dict[str, Any]:
+    """Everything that is reported, as plain values.
+
+    header: what was run; it is kept as it is. sets: {name of the set: its scores}.
+    Returns the header's entries, then `sets` ({name: {"global": row, "objects": {name: row}}}), and
+    `mean` and `std` of the global rows over the sets.
+    """
+    parts = {name: object_rows(scores) for name, scores in sets.items()}
+    report = {name: {"global": global_row(rows), "objects": rows} for name, rows in parts.items()}
+    values = {c: [part["global"][c] for part in report.values()] for c in COLUMNS}
+    return {
+        **header,
+        "sets": report,
+        "mean": {c: float(np.mean(v)) for c, v in values.items()},
+        "std": {c: float(np.std(v)) for c, v in values.items()},
+    }
+
+
+def format_report(report: Mapping[str, Any]) -> str:
+    """Two tables: the sets with their mean and deviation, and the objects' means over the sets."""
+    sets = report["sets"]
+    width = max(18, *(len(name) + 2 for part in sets.values() for name in part["objects"]))
+    lines = [f"{'Set':<{width}}" + "".join(f"{c:>10}" for c in COLUMNS)]
+    rows = {**{name: part["global"] for name, part in sets.items()}}
+    if len(sets) > 1:
+        rows.update({"mean": report["mean"], "± std": report["std"]})
+    lines += [_line(name, row, width) for name, row in rows.items()]
+    lines += ["", f"{'Sequence':<{width}}" + "".join(f"{c:>10}" for c in COLUMNS)]
+    for name in next(iter(sets.values()))["objects"]:
+        values = [part["objects"][name] for part in sets.values()]
+        lines.append(
+            _line(name, {c: float(np.mean([v[c] for v in values])) for c in COLUMNS}, width)
+        )
+    return "\n".join(lines)
+
+
+def write_report(report: Mapping[str, Any], folder: str | Path) -> tuple[Path, Path]:
+    """Write `scores.json` and `scores.csv`, each moved into place when it is whole."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    scores_json, scores_csv = (folder / name for name in FILES)
+    _replace(scores_json, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    temporary = scores_csv.with_suffix(".csv.partial")
+    with open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["Set", "Sequence", *COLUMNS])
+        for name, part in report["sets"].items():
+            for sequence, row in {**part["objects"], GLOBAL: part["global"]}.items():
+                writer.writerow([name, sequence, *(row[c] for c in COLUMNS)])
+        for name in ("mean", "std"):
+            writer.writerow([name, GLOBAL, *(report[name][c] for c in COLUMNS)])
+    os.replace(temporary, scores_csv)
+    return scores_json, scores_csv
+
+
+def forget_report(folder: Path) -> None:
+    """Remove a folder's report, so that none of an earlier run is left when this one fails."""
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _row(region: np.ndarray, contour: np.ndarray) -> Row:
+    j, f = statistics(region), statistics(contour)
+    return dict(zip(COLUMNS, [(j.mean + f.mean) / 2, *j, *f], strict=True))
+
+
+def _line(name: str, row: Row, width: int) -> str:
+    return f"{name:<{width}}" + "".join(f"{row[c]:>10.4f}" for c in COLUMNS)
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(text)
+    os.replace(temporary, path)

@@ -1,0 +1,158 @@
+"""Scores of a folder of masks against a DAVIS list, like the official package's.
+
+The first and the last frame are left out. What would make a score silently wrong is an error:
+missing frames, masks of colours, 255 as an id, ids above the number of objects.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from rhmnet.data.files import read_labels
+from rhmnet.errors import InputError
+from rhmnet.evaluation.davis import Davis, Reading, Video
+from rhmnet.evaluation.metrics import frame_scores
+
+_CHUNK = 12  # frames a task: few enough to fill all processes, enough to be worth sending
+
+
+def score_folder(
+    davis: Davis,
+    folder: str | Path,
+    names: Sequence[str],
+    reading: Reading,
+    workers: int | None = None,
+    progress: bool = False,
+) -> dict[str, np.ndarray]:
+    """Score `folder/<video>/<frame>.png` of each video, in parallel.
+
+    Returns {video: float64 [2, N, T - 2]}: J and F, per object and frame.
+    Raises InputError that names the file for whatever is missing or not a label map.
+    """
+    videos = [davis.video(name) for name in names]
+    for video in videos:
+        check_complete(video, Path(folder) / video.name)
+    workers = workers or _cores()
+    with (
+        _pool(workers) as pool,
+        tqdm(
+            total=sum(len(v.frames) - 2 for v in videos), unit="frame", disable=not progress
+        ) as bar,
+    ):
+        pending = [_submit(pool, davis, v, Path(folder) / v.name, reading) for v in videos]
+        try:
+            for future in as_completed(f for futures in pending for f in futures):
+                bar.update(future.result().shape[-1])
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return {
+        video.name: np.concatenate([f.result() for f in futures], axis=-1)
+        for video, futures in zip(videos, pending, strict=True)
+    }
+
+
+def score_video(davis: Davis, video: Video, folder: Path, reading: Reading) -> np.ndarray:
+    """J and F of one video's masks: float64 [2, N, T - 2]; see `score_folder`."""
+    check_complete(video, folder)
+    num_objects, limit = _objects(davis, video, reading)
+    return _score_frames(davis, video.annotations[1:-1], folder, reading, num_objects, limit)
+
+
+def check_complete(video: Video, folder: Path) -> None:
+    """Raise InputError unless there is a mask for each frame and a frame between first and last."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected the masks of video {video.name}")
+    if len(video.frames) < 3:
+        raise InputError(f"video {video.name}: nothing to score in {len(video.frames)} frames")
+    present = {p.name for p in folder.glob("*.png")}
+    missing = [p.name for p in video.annotations if p.name not in present]
+    if missing:
+        raise InputError(
+            f"{folder}: {len(missing)} of {len(video.frames)} masks are missing, the first of them "
+            f"{missing[0]}; run the system again on {video.name}"
+        )
+
+
+def _cores() -> int:
+    """Cores this process may use, which a container may have made fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _pool(workers: int) -> Executor:
+    """Worker processes. Forked on Linux, where they start at once; nothing else runs in them."""
+    method = "fork" if sys.platform == "linux" else "spawn"
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(method))
+
+
+def _submit(
+    pool: Executor, davis: Davis, video: Video, folder: Path, reading: Reading
+) -> list[Future]:
+    num_objects, limit = _objects(davis, video, reading)
+    scored = video.annotations[1:-1]
+    return [
+        pool.submit(
+            _score_frames, davis, scored[i : i + _CHUNK], folder, reading, num_objects, limit
+        )
+        for i in range(0, len(scored), _CHUNK)
+    ]
+
+
+def _objects(davis: Davis, video: Video, reading: Reading) -> tuple[int, int | None]:
+    """Number of objects scored, and the largest id that a mask may hold.
+
+    None where the annotations are binary: they don't say how many objects a system followed.
+    """
+    first = davis.annotation(video.annotations[0])
+    count = int(first.labels.max())
+    if count == 0:
+        raise InputError(f"{video.annotations[0]}: no object in it; expected labels 1..N")
+    scored = count if reading is Reading.OBJECTS else 1
+    return scored, None if first.binary else count
+
+
+def _score_frames(
+    davis: Davis,
+    annotations: Sequence[Path],
+    folder: Path,
+    reading: Reading,
+    num_objects: int,
+    limit: int | None,
+) -> np.ndarray:
+    """float64 [2, N, frames]."""
+    scores = [
+        frame_scores(
+            reading.apply(_prediction(folder / path.name, annotation.shape, limit)),
+            reading.apply(annotation),
+            num_objects,
+        )
+        for path in annotations
+        for annotation in [davis.annotation(path).labels]
+    ]
+    return np.stack(scores, axis=-1)
+
+
+def _prediction(path: Path, shape: tuple[int, int], limit: int | None) -> np.ndarray:
+    labels = read_labels(path)
+    if labels.shape != shape:
+        raise InputError(
+            f"{path}: {labels.shape[1]}x{labels.shape[0]} pixels, but its annotation has "
+            f"{shape[1]}x{shape[0]}; resize the mask, nearest neighbour"
+        )
+    largest = int(labels.max())
+    if largest == 255:
+        raise InputError(f"{path}: 255 is not an object's id; write objects as 1..N, 0 elsewhere")
+    if limit is not None and largest > limit:
+        raise InputError(
+            f"{path}: id {largest}, but the video has {limit} objects; write objects as 1..N, "
+            "0 elsewhere (a background of its own is not an object)"
+        )
+    return labels
