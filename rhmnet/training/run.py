@@ -1,0 +1,252 @@
+"""A whole training run: build, go on or begin, then epoch after epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+from torch.amp import GradScaler
+
+from rhmnet.checkpoint import load_checkpoint
+from rhmnet.data.dataset import build_dataset
+from rhmnet.data.loader import build_loader, iterations_per_epoch
+from rhmnet.errors import InputError
+from rhmnet.losses import Criterion
+from rhmnet.model import RHMNet, build_model
+from rhmnet.structures import Clip
+from rhmnet.training.distributed import Processes, join_processes, parallel
+from rhmnet.training.engine import ClipLosses, Hooks, prepare, train_one_epoch
+from rhmnet.training.interrupt import StopRequest
+from rhmnet.training.logger import RunLogger
+from rhmnet.training.optimizer import build_optimizer
+from rhmnet.training.options import Options, checkpoint_folder
+from rhmnet.training.pictures import draw_clip
+from rhmnet.training.random_state import seed_everything, untouched_random_state
+from rhmnet.training.state import (
+    Run,
+    epoch_path,
+    find_newest,
+    remove_unfinished,
+    restore_state,
+    save_state,
+    set_aside,
+    write,
+)
+
+Validate = Callable[[RHMNet], float]
+"""Score of a model on a validation set, higher is better; called on the main process alone."""
+
+
+def train(stage: str, options: Options, validate: Validate | None = None) -> int:
+    """Train a stage to its end, or until asked to stop; returns the exit code.
+
+    stage: `pretrain` or `video`. validate: called every `train.eval_every` epochs.
+    Raises InputError for what the user can mend.
+    """
+    with join_processes(options.device) as processes, StopRequest(processes.size > 1) as stop:
+        return _Training(stage, options, processes, stop, validate).train()
+
+
+class _Training:
+    """One run on one of its processes."""
+
+    def __init__(
+        self,
+        stage: str,
+        options: Options,
+        processes: Processes,
+        stop: StopRequest,
+        validate: Validate | None,
+    ) -> None:
+        self.stage, self.options, self.processes, self.stop = stage, options, processes, stop
+        self.validate = validate
+        self.folder = options.checkpoint_folder
+        config = self.config = options.config
+        state, notes = self._choose_state()
+        source = None if state else initial_weights(options)
+        self.dataset = build_dataset(config, stage)
+        seed_everything(config.train.seed)
+        model = self._build_model(from_file=bool(state or source)).to(processes.device)
+        if source:
+            load_checkpoint(model, source)
+            notes.append(f"starts from {source}")
+        prepare(model, config.train)
+        self.run = Run(
+            config,
+            model,
+            build_optimizer(model, config.train),
+            GradScaler(processes.device.type, enabled=config.train.precision == "float16"),
+            iterations_per_epoch(
+                config,
+                stage,
+                processes.size,
+                config.train.accumulation,
+                dataset=self.dataset,
+            ),
+        )
+        run_backward = config.loss.consistency_weight > 0
+        losses = ClipLosses(model, Criterion(config.loss), config.train, run_backward)
+        self.losses = parallel(losses, processes)
+        seed_everything(config.train.seed + processes.rank)
+        if state:
+            notes.append(f"goes on from {state}")
+            notes += restore_state(state, self.run, processes)
+        elif processes.is_main:
+            notes += [f"set aside: {path}" for path in set_aside(self.folder)]
+        self.logger = RunLogger(
+            options.log_folder,
+            processes.is_main,
+            self.run.total_iteration,
+            config.train.epochs * self.run.iterations_per_epoch,
+            validated=self.run.iteration < self.run.iterations_per_epoch,
+        )
+        for line in (*notes, *self._summary()):
+            self.logger.message(line)
+
+    def train(self) -> int:
+        """Epoch after epoch; see the function of this name."""
+        run, config = self.run, self.config.train
+        hooks = Hooks(self._save, self._draw, lambda: self.processes.any(self.stop.exit_code > 0))
+        try:
+            while run.epoch < config.epochs:
+                loader = build_loader(
+                    self.config,
+                    self.stage,
+                    rank=self.processes.rank,
+                    world_size=self.processes.size,
+                    epoch=run.epoch,
+                    start_iteration=run.iteration,
+                    accumulation=config.accumulation,
+                    dataset=self.dataset,
+                )
+                whole = train_one_epoch(
+                    run,
+                    self.losses,
+                    loader,
+                    self.processes,
+                    self.logger,
+                    hooks,
+                    self.options.log_folder,
+                )
+                if not whole:
+                    self.logger.message(
+                        f"asked to stop: iteration {run.total_iteration} is saved in {self.folder};"
+                        " the same command goes on from there"
+                    )
+                    return self.stop.exit_code
+                self._end_epoch()
+            self.logger.message(f"finished: {epoch_path(self.folder, run.epoch)}")
+        finally:
+            self.logger.close()
+        return 0
+
+    def _end_epoch(self) -> None:
+        """Write the epoch's weights, score them if that is due, and begin the next."""
+        run, every = self.run, self.config.train.eval_every
+        redraws = run.meter.redraws(self.processes)
+        counts = ", ".join(f"{reason} {count}" for reason, count in redraws.items())
+        self.logger.message(f"epoch {run.epoch + 1}: clips drawn again: {counts}")
+        scores = self.validate is not None and every > 0 and (run.epoch + 1) % every == 0
+        if scores:  # it may take long, and must not cost the epoch if the run is killed meanwhile
+            self._save()
+        run.epoch, run.iteration = run.epoch + 1, 0
+        run.meter.begin_epoch()
+        if self.processes.is_main:
+            write(epoch_path(self.folder, run.epoch), run)
+            if scores:
+                self._score()
+        run.best_score = self.processes.broadcast(run.best_score)
+        self._save()
+
+    def _score(self) -> None:
+        run = self.run
+        with untouched_random_state():
+            score = self.validate(run.model)
+        run.model.train()
+        best = run.best_score is None or score > run.best_score
+        text = f"epoch {run.epoch}: validation score {score:.4f}{', the best so far' * best}"
+        self.logger.scalars("validation", run.total_iteration, run.epoch, {"score": score}, text)
+        if best:
+            run.best_score = score
+            write(self.folder / "best.pth.tar", run, score=score)
+
+    def _save(self) -> None:
+        save_state(self.folder, self.run, self.processes)
+
+    def _draw(self, clip: Clip) -> None:
+        sheet = draw_clip(self.run.model, clip)
+        self.logger.pictures(self.run.total_iteration, {"clip": sheet})
+
+    def _choose_state(self) -> tuple[Path | None, list[str]]:
+        """The state to go on from and notes on what was found: the same on all processes."""
+        found: tuple[Path | None, list[str]] = None, []
+        if self.processes.is_main:
+            found = choose_state(self.options.resume, self.folder)
+        return self.processes.broadcast(found)
+
+    def _build_model(self, from_file: bool) -> nn.Module:
+        """The main process first: it may download the backbone's weights for all."""
+        config = self.config
+        if from_file:
+            model = dataclasses.replace(config.model, pretrained="none")
+            return build_model(dataclasses.replace(config, model=model))
+        if not self.processes.is_main:
+            self.processes.wait()
+            return build_model(config)
+        model = build_model(config)
+        self.processes.wait()
+        return model
+
+    def _summary(self) -> list[str]:
+        config, processes = self.config.train, self.processes
+        clips = config.batch_size * processes.size * config.accumulation
+        lines = [
+            f"{self.options.name}: {config.epochs} epochs of {self.run.iterations_per_epoch} "
+            f"iterations on {processes.device}, {config.precision}",
+            f"effective batch: {config.batch_size} clips x {processes.size} processes x "
+            f"{config.accumulation} accumulated = {clips}",
+        ]
+        if clips != config.reference_batch:
+            lines.append(
+                f"warning: train.lr is made for an effective batch of {config.reference_batch}: "
+                "set train.accumulation, or scale train.lr and train.reference_batch"
+            )
+        return lines
+
+
+def choose_state(resume: str, folder: Path) -> tuple[Path | None, list[str]]:
+    """The state that `--resume` asks for, None to begin anew, and notes on what was found."""
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(folder)
+    if resume == "none":
+        return None, []
+    if resume != "auto":
+        if not Path(resume).is_file():
+            raise InputError(f"--resume {resume}: no such file; auto finds the newest state")
+        return Path(resume), []
+    state, broken = find_newest(folder)
+    return state, [f"passed over, because it is not whole: {path}" for path in broken]
+
+
+def initial_weights(options: Options) -> Path | None:
+    """The file that a new run starts from; None for the backbone's weights alone.
+
+    Raises InputError where it is missing, with the command that makes it.
+    """
+    train = options.config.train
+    if options.init == "none" or (options.init is None and train.init_config is None):
+        return None
+    if options.init is not None:
+        path, remedy = Path(options.init), "name a checkpoint, or --init none"
+    else:
+        folder = checkpoint_folder(options.checkpoints, train.init_config)
+        path = epoch_path(folder, train.init_epoch)
+        remedy = (
+            f"`python train_pretrain.py --config {train.init_config}` makes it; --init FILE starts "
+            "from other weights, --init none from the backbone's alone"
+        )
+    if not path.is_file():
+        raise InputError(f"initial weights {path}: no such file; {remedy}")
+    return path

@@ -1,0 +1,192 @@
+"""The resume state of a run: all that it needs to go on as if nothing had happened.
+
+States lie in the checkpoint folder as `state_<iteration>.pth.tar`; each is a checkpoint like any
+other (weights, configuration, epoch) with optimizer, scaler, counters and every process's random
+generators added. Beside them lie the weights of every epoch, `pretrain_checkpoint_<epoch>.pth.tar`.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.amp import GradScaler
+
+from rhmnet.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
+from rhmnet.config import Config, to_dict
+from rhmnet.errors import InputError
+from rhmnet.model import RHMNet
+from rhmnet.training.distributed import Processes
+from rhmnet.training.meter import Meter
+from rhmnet.training.random_state import get_random_state, set_random_state
+
+_STATE_NAME = re.compile(r"state_(\d+)\.pth\.tar")
+_TRAIN_FIELDS_FREE_TO_CHANGE = {
+    *("batch_size", "accumulation", "compile", "channels_last", "checkpoint_activations"),
+    *("log_every", "picture_every", "save_every", "keep_states", "eval_every"),
+}
+
+
+@dataclass
+class Run:
+    """What is being trained, and how far it has come."""
+
+    config: Config
+    model: RHMNet
+    optimizer: torch.optim.Optimizer
+    scaler: GradScaler
+    iterations_per_epoch: int
+    epoch: int = 0
+    """Epochs finished."""
+    iteration: int = 0
+    """Iterations (optimizer steps) finished in the epoch that is under way."""
+    best_score: float | None = None
+    meter: Meter = field(default_factory=Meter)
+
+    @property
+    def total_iteration(self) -> int:
+        """Iterations finished in the whole run."""
+        return self.epoch * self.iterations_per_epoch + self.iteration
+
+
+def epoch_path(folder: Path, epoch: int) -> Path:
+    """Where the release puts the weights after `epoch` finished epochs."""
+    return folder / f"pretrain_checkpoint_{epoch}.pth.tar"
+
+
+def save_state(folder: Path, run: Run, processes: Processes) -> None:
+    """Write the run's state and drop all but the newest `train.keep_states`. Call on all processes.
+
+    The older states go only after the new one is in place.
+    """
+    own = {"random": get_random_state(), "meter": run.meter.state_dict()}
+    everyone = processes.gather(own)
+    if not processes.is_main:
+        return
+    write(
+        folder / f"state_{run.total_iteration:08d}.pth.tar",
+        run,
+        iteration=run.iteration,
+        iterations_per_epoch=run.iterations_per_epoch,
+        best_score=run.best_score,
+        optimizer=run.optimizer.state_dict(),
+        scaler=run.scaler.state_dict(),
+        processes=everyone,
+    )
+    for path in list(_newest_first(folder))[run.config.train.keep_states :]:
+        path.unlink()
+
+
+def write(path: Path, run: Run, **extra: Any) -> None:
+    """Write the run's weights and `extra`.
+
+    Raises InputError where the disk does not take them or they are not finite: what was written
+    before stands then.
+    """
+    if not all(p.isfinite().all() for p in run.model.parameters()):
+        raise InputError(
+            f"iteration {run.total_iteration}: weights are not finite, and {path.name} was not "
+            "written: try a lower train.lr or train.precision=float32, then --resume auto"
+        )
+    try:
+        save_checkpoint(path, run.model, run.config, run.epoch, **extra)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"{path}: cannot be written ({reason}); the states before it are whole: free some "
+            "space, then go on with --resume auto"
+        ) from error
+
+
+def restore_state(path: Path, run: Run, processes: Processes) -> list[str]:
+    """Put a state back, on every process; returns what is worth a warning, line by line.
+
+    Raises InputError where the file is no state, or of a run that this one cannot go on from.
+    """
+    state = read_checkpoint(path)
+    if "optimizer" not in state:
+        raise InputError(
+            f"{path}: holds weights, not the state of a run; start from it with --init, or name a "
+            "state_*.pth.tar"
+        )
+    if state["iterations_per_epoch"] != run.iterations_per_epoch:
+        raise InputError(
+            f"{path}: its run has {state['iterations_per_epoch']} iterations an epoch, this one "
+            f"{run.iterations_per_epoch}; keep batch_size x processes x accumulation and the data "
+            "as they were, or start from its weights with --init"
+        )
+    load_checkpoint(run.model, path)
+    run.optimizer.load_state_dict(state["optimizer"])
+    if state["scaler"]:
+        run.scaler.load_state_dict(state["scaler"])
+    run.epoch, run.iteration = state["epoch"], state["iteration"]
+    run.best_score = state["best_score"]
+
+    warnings = _changes(state["config"], to_dict(run.config))
+    everyone = state["processes"]
+    if len(everyone) != processes.size:
+        warnings.append(
+            f"{len(everyone)} processes became {processes.size}: clips stay the same, dropout "
+            "and the first mean that is logged do not"
+        )
+        return warnings
+    run.meter.load_state_dict(everyone[processes.rank]["meter"])
+    set_random_state(everyone[processes.rank]["random"])
+    return warnings
+
+
+def find_newest(folder: Path) -> tuple[Path | None, list[Path]]:
+    """The newest whole state of a folder, None without one, and the broken ones passed over."""
+    broken = []
+    for path in _newest_first(folder):
+        if is_whole(path):
+            return path, broken
+        broken.append(path)
+    return None, broken
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file written by torch.save has all of its bytes, by its own checksums."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError):
+        return False
+
+
+def set_aside(folder: Path) -> list[Path]:
+    """Rename the states of an earlier run, so that a new one is never resumed from them."""
+    renamed = []
+    for path in list(_newest_first(folder)):
+        renamed.append(path.rename(path.with_name(f"earlier_{path.name}")))
+    return renamed
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a run that was killed while it wrote has left behind."""
+    for path in folder.glob(".*.pth.tar.*"):
+        path.unlink()
+
+
+def _newest_first(folder: Path) -> Iterator[Path]:
+    found = [(int(m[1]), p) for p in folder.glob("*") if (m := _STATE_NAME.fullmatch(p.name))]
+    return (path for _, path in sorted(found, reverse=True))
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Configuration fields that change the result and differ from those that the run began with."""
+    lines = []
+    for group in ("model", "data", "loss", "train"):
+        for name, value in now[group].items():
+            if group == "train" and name in _TRAIN_FIELDS_FREE_TO_CHANGE:
+                continue
+            old = before.get(group, {}).get(name)
+            if old != value:
+                lines.append(f"{group}.{name} was {old} when the run began and is {value} now")
+    return lines

@@ -1,0 +1,31 @@
+"""Stage 1: pre-train RHMNet on scribbled images (COCO), made into clips of three frames.
+
+One process on whatever device there is, one process per GPU, or the release's command line:
+
+    python train_pretrain.py --config pre_training
+    torchrun --nproc_per_node 8 train_pretrain.py --config pre_training
+    python -m torch.distributed.launch --nproc_per_node 8 train_pretrain.py --config pre_training
+
+On fewer GPUs keep the release's effective batch of 32 by accumulation, here on 2:
+
+    torchrun --nproc_per_node 2 train_pretrain.py train.accumulation=4
+
+A run that was stopped or killed goes on by the same command. Ctrl-C and SIGTERM finish the step,
+save and leave with exit code 130 or 143; bad input leaves with 2.
+"""
+
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from rhmnet.errors import run_command
+from rhmnet.training.options import parse_options
+from rhmnet.training.run import train
+
+
+@record
+def main() -> int:
+    options = parse_options(__doc__, default_config="pre_training")
+    return train("pretrain", options)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,32 @@
+"""Stage 2: train RHMNet on the scribbled videos of YouTube-VOS and DAVIS.
+
+One process on whatever device there is, one process per GPU, or the release's command line:
+
+    python train_video.py --config video_training
+    torchrun --nproc_per_node 4 train_video.py --config video_training
+    python -m torch.distributed.launch --nproc_per_node 4 train_video.py --config video_training
+
+It starts from epoch 14 of pre-training, or from `--init FILE`. On fewer GPUs keep the release's
+effective batch of 16 by accumulation, here on 1:
+
+    python train_video.py train.accumulation=4
+
+A run that was stopped or killed goes on by the same command. Ctrl-C and SIGTERM finish the step,
+save and leave with exit code 130 or 143; bad input leaves with 2.
+"""
+
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from rhmnet.errors import run_command
+from rhmnet.training.options import parse_options
+from rhmnet.training.run import train
+
+
+@record
+def main() -> int:
+    options = parse_options(__doc__, default_config="video_training")
+    return train("video", options)
+
+
+if __name__ == "__main__":
+    run_command(main)
