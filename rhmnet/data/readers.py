@@ -83,7 +83,7 @@ class CocoScribbles:
         try:
             entries = json.loads(path.read_text())["images"]
         except FileNotFoundError:
-            raise InputError(f"{path}: no such file; {_where_from(root)}") from None
+            raise InputError(f"{path}: no such file; {_where_from('COCO')}") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             what = f"{type(error).__name__}: {error}"
             raise InputError(f'{path}: expected {{"images": [...]}}, found {what}') from None
@@ -126,7 +126,7 @@ class VideoScribbles:
         self.frame_spacing = frame_spacing
         for folder in (images, scribbles):
             if not folder.is_dir():
-                raise InputError(f"{folder}: no such folder; {_where_from(folder)}")
+                raise InputError(f"{folder}: no such folder; {_where_from(name)}")
         names = sorted(p.name for p in images.iterdir() if p.is_dir()) if names is None else names
         self.videos: list[Video] = []
         skipped: list[str] = []
@@ -174,7 +174,7 @@ def open_davis(root: Path, min_length: int) -> VideoScribbles:
     try:
         names = listing.read_text().split()
     except OSError:
-        raise InputError(f"{listing}: no such file; {_where_from(folder)}") from None
+        raise InputError(f"{listing}: no such file; {_where_from('DAVIS')}") from None
     images = folder / "JPEGImages" / "480p"
     return VideoScribbles("DAVIS", images, folder / "train_scribbles", names, min_length=min_length)
 
@@ -215,5 +215,5 @@ def _listed(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
     return {stem: stem + suffix for stem, suffix in split if suffix.lower() in suffixes}
 
 
-def _where_from(folder: Path) -> str:
-    return f"put {folder.name} there (README, data), or set data.root to the folder that holds it"
+def _where_from(name: str) -> str:
+    return f"put {name} there (README, data), or set data.root to the folder that holds {name}"
