@@ -160,7 +160,8 @@ def load_config(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Conf
     """
     path = _find(name_or_path)
     try:
-        tree = yaml.load(path.read_text(), Loader=_UniqueKeyLoader) or {}
+        with path.open() as file:  # a named stream, so that errors name it
+            tree = yaml.load(file, Loader=_UniqueKeyLoader) or {}
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):

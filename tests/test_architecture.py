@@ -1,0 +1,90 @@
+"""Who may import whom: the one-way flow between the rooms, and nothing that happens on import."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BASE = {"errors", "labels", "structures", "config"}
+LEAVES = {
+    "attention": set(),
+    "feature_extractor": {"errors"},
+    "position_embedding": set(),
+    "memory_encoder": {"attention"},
+    "memory_bank": set(),
+    "matching": {"attention"},
+    "segmentation_head": set(),
+}
+MAY_IMPORT = {
+    "errors": set(),
+    "labels": set(),
+    "structures": set(),
+    "config": {"errors"},
+    **{leaf: {"labels", "structures", *extra} for leaf, extra in LEAVES.items()},
+    "model": BASE | set(LEAVES),
+    "tracker": BASE | {"model", "memory_bank", "segmentation_head"},
+    "checkpoint": BASE | {"model"},
+    "losses": BASE,
+    "visualize": BASE,
+    "data": BASE | {"data", "scribbles"},
+    "scribbles": BASE | {"scribbles", "data", "visualize"},
+    "training": BASE | {"training", "model", "losses", "data", "checkpoint", "visualize"},
+    "evaluation": BASE | {"evaluation", "model", "tracker", "data", "checkpoint", "visualize"},
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Rooms of rhmnet that a file imports, by name."""
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        rooms |= {name.split(".")[1] for name in names if name.startswith("rhmnet.")}
+    return rooms
+
+
+@pytest.mark.parametrize("room", sorted(MAY_IMPORT))
+def test_room_imports_only_what_it_may(room: str) -> None:
+    package = ROOT / "rhmnet"
+    files = sorted((package / room).rglob("*.py")) or [package / f"{room}.py"]
+    for path in files:
+        extra = imports_of(path) - MAY_IMPORT[room]
+        assert not extra, f"{path.relative_to(ROOT)} may not import {sorted(extra)}"
+
+
+def test_every_room_is_listed() -> None:
+    rooms = {p.stem for p in (ROOT / "rhmnet").iterdir() if p.suffix == ".py" or p.is_dir()}
+    assert rooms - {"__init__", "__pycache__"} == set(MAY_IMPORT)
+
+
+def test_data_drawing_of_strokes_is_all_that_data_takes_from_scribbles() -> None:
+    for path in (ROOT / "rhmnet" / "data").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and "scribbles" in (node.module or ""):
+                assert node.module == "rhmnet.scribbles.strokes", path
+
+
+def test_nothing_imports_the_root_scripts() -> None:
+    scripts = {p.stem for p in ROOT.glob("*.py")}
+    for path in (ROOT / "rhmnet").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert (node.module or "").split(".")[0] not in scripts, path
+
+
+def test_import_opens_no_window_and_starts_no_heavy_extra() -> None:
+    code = (
+        "import sys, rhmnet; print([m for m in ('skimage', 'tensorboard', 'pycocotools') "
+        "if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
