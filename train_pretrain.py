@@ -17,6 +17,7 @@ save and leave with exit code 130 or 143; bad input leaves with 2.
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from rhmnet.errors import run_command
+from rhmnet.evaluation.validation import davis_validation
 from rhmnet.training.options import parse_options
 from rhmnet.training.run import train
 
@@ -24,7 +25,8 @@ from rhmnet.training.run import train
 @record
 def main() -> int:
     options = parse_options(__doc__, default_config="pre_training")
-    return train("pretrain", options)
+    validate = davis_validation(options.config, options.log_folder / "validation")
+    return train("pretrain", options, validate)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ save and leave with exit code 130 or 143; bad input leaves with 2.
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from rhmnet.errors import run_command
+from rhmnet.evaluation.validation import davis_validation
 from rhmnet.training.options import parse_options
 from rhmnet.training.run import train
 
@@ -25,7 +26,8 @@ from rhmnet.training.run import train
 @record
 def main() -> int:
     options = parse_options(__doc__, default_config="video_training")
-    return train("video", options)
+    validate = davis_validation(options.config, options.log_folder / "validation")
+    return train("video", options, validate)
 
 
 if __name__ == "__main__":

@@ -117,8 +117,7 @@ def parallel(module: nn.Module, processes: Processes) -> nn.Module:
     """Average the gradients of all processes during backward; the module itself if alone."""
     if processes.size == 1:
         return module
-    # Frozen norms never change, so nothing is gained by sending buffers around on every step.
-    return DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+    return DistributedDataParallel(module, gradient_as_bucket_view=True)
 
 
 def _another_process_ended(error: RuntimeError) -> bool:

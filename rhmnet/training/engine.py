@@ -16,8 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from rhmnet.config import TrainConfig
-from rhmnet.matching import MemoryReader
-from rhmnet.segmentation_head import SegmentationHead
+from rhmnet.model import RHMNet
 from rhmnet.structures import Clip, ClipPrediction
 from rhmnet.training.distributed import Processes
 from rhmnet.training.finite import FiniteWatch
@@ -29,8 +28,6 @@ from rhmnet.training.state import Run
 T = TypeVar("T")
 Criterion = Callable[[Clip, ClipPrediction], dict[str, Tensor]]
 _DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_HUNGRY = (Bottleneck, BasicBlock, MemoryReader, SegmentationHead)
-"""Modules that are worth computing twice where activations do not fit."""
 
 
 class ClipLosses(nn.Module):
@@ -67,14 +64,15 @@ class Hooks(NamedTuple):
     should_stop: Callable[[], bool]
 
 
-def prepare(model: nn.Module, config: TrainConfig) -> None:
+def prepare(model: RHMNet, config: TrainConfig) -> None:
     """Memory format, recomputed activations and compilation, as the configuration asks for."""
     if config.channels_last:
         model.to(memory_format=torch.channels_last)
     if config.checkpoint_activations:
-        for module in model.modules():
-            if isinstance(module, _HUNGRY):
-                module.forward = partial(checkpoint, module.forward, use_reentrant=False)
+        backbone = model.feature_extractor.backbone.modules()
+        blocks = [m for m in backbone if isinstance(m, (BasicBlock, Bottleneck))]
+        for module in (*blocks, *model.readers, model.reliable_head, *model.entire_heads):
+            module.forward = partial(checkpoint, module.forward, use_reentrant=False)
     if config.compile:
         model.compile()
 

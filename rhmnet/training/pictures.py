@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from rhmnet.labels import one_hot
-from rhmnet.memory_encoder import pool_labels, similarity_labels
-from rhmnet.model import HEAD_STRIDE, STRIDE, RHMNet
+from rhmnet.model import HEAD_STRIDE, RHMNet
 from rhmnet.structures import Clip
 from rhmnet.visualize import contact_sheet, draw_scribble, overlay
 
@@ -21,28 +18,26 @@ _HEIGHT = 192
 def draw_clip(model: RHMNet, clip: Clip) -> np.ndarray:
     """Contact sheet uint8 [H, W, 3] of the first clip of a batch, a row a frame.
 
-    Columns: the frame, its supervision, the reliable region, the entire target, and in the first
-    row the similarity map of the initial scribble's first object. Without dropout.
+    Columns: the frame, its supervision, the reliable region, the entire target. Without dropout.
     """
     clip = Clip(*(x[:1] for x in clip))
     training = model.training
     model.eval()
     try:
         prediction = model(clip.frames, clip.first_scribble, clip.num_objects)
-        similarity = _similarity(model, clip)
     finally:
         model.train(training)
     pictures, captions = [], []
     frames = clip.frames[0].permute(0, 2, 3, 1).cpu().numpy()
     for t, frame in enumerate(frames):
         scribble = clip.scribbles[0, t].cpu().numpy()
-        reliable = _labels(prediction.reliable_prob_s4[0, t]).repeat(HEAD_STRIDE, 0)
+        reliable = _labels(prediction.reliable_prob_s4[0, t])
+        reliable = reliable.repeat(HEAD_STRIDE, 0).repeat(HEAD_STRIDE, 1)
         row = {
             "frame": frame,
             "scribble": draw_scribble(frame, scribble),
-            "reliable region": overlay(frame, reliable.repeat(HEAD_STRIDE, 1)),
-            "entire target": overlay(frame, _labels(prediction.entire_prob[0, t, -1])),
-            "similarity": similarity if t == 0 else np.full_like(frame, 255),
+            "reliable region": _over(frame, reliable),
+            "entire target": _over(frame, _labels(prediction.entire_prob[0, t, -1])),
         }
         pictures += row.values()
         captions += row if t == 0 else [""] * len(row)
@@ -54,12 +49,5 @@ def _labels(prob: Tensor) -> np.ndarray:
     return ((prob.argmax(dim=0) + 1) % len(prob)).to(torch.uint8).cpu().numpy()
 
 
-def _similarity(model: RHMNet, clip: Clip) -> np.ndarray:
-    """How alike each cell under the first object's stroke is to their mean: warm is more."""
-    images = model.feature_extractor.normalize(clip.frames[:, 0])
-    embedding = model.feature_extractor(images).embedding
-    strokes = one_hot(clip.first_scribble, int(clip.num_objects.max()))
-    cosine = similarity_labels(pool_labels(strokes, STRIDE), embedding)[0, 0]
-    grey = (cosine.clamp(min=0) * 255).to(torch.uint8).cpu().numpy()
-    grey = grey.repeat(STRIDE, 0).repeat(STRIDE, 1)
-    return cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+def _over(frame: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return overlay(frame, labels) if labels.any() else frame

@@ -35,8 +35,8 @@ from rhmnet.training.state import (
     write,
 )
 
-Validate = Callable[[RHMNet], float]
-"""Score of a model on a validation set, higher is better; called on the main process alone."""
+Validate = Callable[[RHMNet, Processes], float | None]
+"""Score of a model, higher is better; called on all processes, the main one's result counts."""
 
 
 def train(stage: str, options: Options, validate: Validate | None = None) -> int:
@@ -132,8 +132,8 @@ class _Training:
                 )
                 if not whole:
                     self.logger.message(
-                        f"asked to stop: iteration {run.total_iteration} is saved in {self.folder};"
-                        " the same command goes on from there"
+                        f"asked to stop: iteration {run.total_iteration} is saved in "
+                        f"{self.folder}; go on with --resume auto"
                     )
                     return self.stop.exit_code
                 self._end_epoch()
@@ -155,22 +155,21 @@ class _Training:
         run.meter.begin_epoch()
         if self.processes.is_main:
             write(epoch_path(self.folder, run.epoch), run)
-            if scores:
-                self._score()
-        run.best_score = self.processes.broadcast(run.best_score)
+        if scores:
+            self._score()
         self._save()
 
     def _score(self) -> None:
         run = self.run
         with untouched_random_state():
-            score = self.validate(run.model)
-        run.model.train()
+            score = self.processes.broadcast(self.validate(run.model, self.processes))
         best = run.best_score is None or score > run.best_score
         text = f"epoch {run.epoch}: validation score {score:.4f}{', the best so far' * best}"
         self.logger.scalars("validation", run.total_iteration, run.epoch, {"score": score}, text)
         if best:
             run.best_score = score
-            write(self.folder / "best.pth.tar", run, score=score)
+            if self.processes.is_main:
+                write(self.folder / "best.pth.tar", run, score=score)
 
     def _save(self) -> None:
         save_state(self.folder, self.run, self.processes)
