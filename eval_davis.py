@@ -74,8 +74,15 @@ def made_by(config: rhmnet.Config, checkpoint: Path | None) -> dict:
     """All that a mask depends on, besides its video and strokes."""
     groups = to_dict(config)
     weights = fingerprint([checkpoint]) if checkpoint else f"random, seed {config.train.seed}"
-    settings = {"crop_size": groups["data"]["crop_size"], "test": groups["test"]}
-    return {"weights": weights, "model": groups["model"], **settings}
+    if checkpoint:
+        del groups["model"]["pretrained"]  # overwritten by the checkpoint's weights
+    crop_size = groups["data"]["crop_size"]  # the position embedding's size depends on it
+    return {
+        "weights": weights,
+        "model": groups["model"],
+        "crop_size": crop_size,
+        "test": groups["test"],
+    }
 
 
 if __name__ == "__main__":

@@ -44,9 +44,8 @@ def overlay(
     """
     colours = vivid_colours()
     inside = labels > 0
-    picture = image.copy()
-    tint = colours[labels[inside]]
-    picture[inside] = cv2.addWeighted(image[inside], 1 - alpha, tint, alpha, 0)
+    tinted = cv2.addWeighted(image, 1 - alpha, colours[labels], alpha, 0)
+    picture = np.where(inside[..., None], tinted, image)
     # A pixel lies on an outline where its neighbourhood holds another label.
     square = np.ones((3, 3), np.uint8)
     edge = inside & (cv2.dilate(labels, square) != cv2.erode(labels, square))
