@@ -87,9 +87,9 @@ class CocoScribbles:
         except (OSError, ValueError, KeyError, TypeError) as error:
             what = f"{type(error).__name__}: {error}"
             raise InputError(f'{path}: expected {{"images": [...]}}, found {what}') from None
-        self._entries = [_coco_entry(path, index, entry) for index, entry in enumerate(entries)]
-        if not self._entries:
+        if not isinstance(entries, list) or not entries:
             raise InputError(f"{path}: lists no image; expected at least one")
+        self._entries = [_coco_entry(path, index, entry) for index, entry in enumerate(entries)]
 
     def __len__(self) -> int:
         return len(self._entries)
