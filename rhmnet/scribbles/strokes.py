@@ -8,7 +8,8 @@ alone, so that a seed gives the same bytes whatever the number of workers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,26 +19,37 @@ from skimage.morphology import skeletonize
 from rhmnet.errors import InputError
 from rhmnet.scribbles.hand import draw_lines, steer
 
-SKELETON_SIDE = 128  # larger objects are shrunk to it, pixels: a hand sees no finer skeleton
+SKELETON_SIDE = 96  # larger objects are shrunk to it, pixels: a hand sees no finer skeleton
 MAX_PIECES = 8  # of an object get strokes, the largest: nobody dots every leaf of a tree
 BACKGROUND_SIDE = 64  # longer side of the grid through which background strokes find their way
+
+
+def _option(default: float | bool, help: str) -> Any:
+    """A field whose help the command line shows."""
+    return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True)
 class StrokeOptions:
     """What a hand does. Lengths are pixels at 480p: they scale with the image's short side."""
 
-    thickness: float = 5.0  # of a stroke, pixels at 480p
-    coverage: float = 0.7  # share of a skeleton path that its stroke covers on average, 0..1
-    branch_chance: float = 0.35  # probability that a side branch gets a stroke too
-    max_branches: int = 3  # side branches that are considered, longest first
-    jitter: float = 0.25  # how far a stroke strays from the middle, share of the half-width there
-    piece_share: float = 0.2  # a separate piece gets a stroke from this share of the largest on
-    background: bool = True  # draw background strokes
-    background_strokes: int = 3  # how many of them
-    background_length: float = 0.4  # of each on average, share of the image's longer side
-    background_margin: float = 12.0  # kept from objects where there is room, pixels at 480p
-    min_area: float = 0.0  # objects of fewer pixels (at 480p) get no stroke
+    thickness: float = _option(5.0, "of a stroke, pixels at 480p")
+    coverage: float = _option(0.7, "share of a skeleton path that its stroke covers on average")
+    branch_chance: float = _option(0.35, "probability that a side branch gets a stroke too")
+    max_branches: int = _option(3, "side branches that are considered, longest first")
+    jitter: float = _option(0.25, "straying from the middle, share of the half-width there")
+    piece_share: float = _option(
+        0.2, "a separate piece of an object gets a stroke from this share of the largest one on"
+    )
+    background: bool = _option(True, "draw background strokes")
+    background_strokes: int = _option(3, "how many of them")
+    background_length: float = _option(
+        0.4, "of each background stroke on average, share of the image's longer side"
+    )
+    background_margin: float = _option(
+        12.0, "that background strokes keep from objects where there is room, pixels at 480p"
+    )
+    min_area: float = _option(0.0, "objects of fewer pixels (at 480p) get no stroke")
 
     def __post_init__(self) -> None:
         for name in ("coverage", "branch_chance", "jitter", "piece_share", "background_length"):
@@ -165,13 +177,12 @@ def _skeleton_paths(
     """The longest path through a connected skeleton, then branches by chance; int [P, 2] (y, x)."""
     if not skeleton.any():
         return []
-    costs = np.where(skeleton, 1.0, -1.0)  # negative: no way through
-    start = np.argwhere(skeleton)[0]
-    _, start = _farthest(costs, [start])  # two sweeps find a tree's longest path
-    main, _ = _farthest(costs, [start])
+    search = MCP_Geometric(np.where(skeleton, 1.0, -1.0))  # negative: no way through
+    start = _farthest(search, np.argwhere(skeleton)[:1])[-1]  # two sweeps find a longest path
+    main = _farthest(search, start[None])
     paths, drawn = [main], main
     for _ in range(options.max_branches):
-        branch, _ = _farthest(costs, drawn)
+        branch = _farthest(search, drawn)
         if len(branch) < max(6, 0.2 * len(main)):
             break
         if rng.random() < options.branch_chance:
@@ -180,13 +191,11 @@ def _skeleton_paths(
     return paths
 
 
-def _farthest(costs: np.ndarray, starts: np.ndarray | list) -> tuple[np.ndarray, np.ndarray]:
-    """The path to the reachable pixel that is farthest from the starts, and that pixel."""
-    search = MCP_Geometric(costs)
-    distance, _ = search.find_costs([tuple(start) for start in starts])
+def _farthest(search: MCP_Geometric, starts: np.ndarray) -> np.ndarray:
+    """The path from the starts to the reachable pixel farthest from them, int [P, 2] (y, x)."""
+    distance, _ = search.find_costs(starts.tolist())
     distance[~np.isfinite(distance)] = -1
-    end = np.unravel_index(distance.argmax(), distance.shape)
-    return np.array(search.traceback(end)), np.array(end)
+    return np.array(search.traceback(np.unravel_index(distance.argmax(), distance.shape)))
 
 
 def _wander(

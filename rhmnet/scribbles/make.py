@@ -1,0 +1,199 @@
+"""Make scribbles from masks: in parallel, resumable, the same bytes for the same seed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from rhmnet.errors import InputError
+from rhmnet.scribbles.sources import CocoJob, MapJob
+from rhmnet.scribbles.strokes import StrokeOptions, draw_scribble
+
+VERSION = 1
+"""Of the strokes: raised whenever the same seed and options give other bytes than before."""
+STAMP = "made.json"
+"""Says in each folder of made scribbles how they were made."""
+MAX_CHUNK = 16  # jobs that travel to a worker together
+
+
+class Made(NamedTuple):
+    """One scribble that is there now."""
+
+    name: str
+    num_objects: int | None
+    """N; None for a label map that had its scribble already and was not read."""
+    drawn: int
+    """Files written for it; those that were there already do not count."""
+
+
+class Recipe(NamedTuple):
+    """All that the scribbles depend on besides the masks."""
+
+    seed: int
+    options: StrokeOptions
+    selection: dict = {}  # noqa: RUF012  what was picked from the source; never changed
+
+    def stamp(self) -> dict:
+        """What a folder's stamp says of it."""
+        options = dataclasses.asdict(self.options)
+        return {"version": VERSION, "seed": self.seed, **options, **self.selection}
+
+
+def make_scribbles(
+    jobs: Sequence[CocoJob | MapJob],
+    folders: Sequence[Path],
+    recipe: Recipe,
+    workers: int = 1,
+    overwrite: bool = False,
+) -> list[Made]:
+    """Write `<folder>/<name>.bmp` for every scene of the jobs, one differing set in each folder.
+
+    workers: processes; 1 works in this one. Files that are there are kept, so that a run that
+    was killed goes on where it was; `overwrite` draws them anew.
+    Returns what was made or kept, in the order of the jobs.
+    Raises InputError where a folder holds scribbles that were made otherwise, or by others.
+    """
+    for folder in folders:
+        claim(folder, recipe, overwrite)
+    results: dict[int, list[Made]] = {}
+    # many small jobs travel together; few stay single, so that no worker ends long after another
+    size = max(1, min(MAX_CHUNK, len(jobs) // (8 * workers)))
+    numbered = list(enumerate(jobs))
+    work = (numbered[i : i + size] for i in range(0, len(jobs), size))
+    with tqdm(total=sum(len(job.names) for job in jobs), unit="image", desc="scribbles") as bar:
+        for part in _run(work, (tuple(folders), recipe, overwrite), workers):
+            for index, made in part:
+                results[index] = made
+                bar.update(len(jobs[index].names))
+    return [made for index in range(len(jobs)) for made in results[index]]
+
+
+def write_coco_list(path: Path, jobs: Sequence[CocoJob], made: Iterable[Made]) -> int:
+    """Write COCO_scribbles.json for the images that have scribbles; returns their number.
+
+    `num_objects` is the label value of the background's strokes, N + 1, as the release takes it.
+    """
+    files = {job.names[0]: job.file_name for job in jobs}
+    entries = [
+        {
+            "file_name": files[one.name],
+            "anno_name": f"{one.name}.bmp",
+            "num_objects": one.num_objects + 1,
+        }
+        for one in made
+    ]
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps({"images": entries}) + "\n", encoding="utf-8")
+    partial.replace(path)
+    return len(entries)
+
+
+def claim(folder: Path, recipe: Recipe, overwrite: bool) -> None:
+    """Stamp a folder as ours; refuse one that holds others' scribbles or differently made ones."""
+    stamp, path = recipe.stamp(), folder / STAMP
+    if path.is_file():
+        found = json.loads(path.read_text())
+        differing = [key for key in stamp if found.get(key) != stamp[key]]
+        if differing and not overwrite:
+            told = ", ".join(f"{key} {found.get(key)} not {stamp[key]}" for key in differing)
+            raise InputError(
+                f"{folder}: its scribbles were made with {told}; "
+                "give the same options, another folder, or --overwrite"
+            )
+    elif folder.is_dir() and any(folder.iterdir()):
+        # never --overwrite here: hand-drawn scribbles cannot be made again
+        raise InputError(
+            f"{folder}: holds files that were not made here ({STAMP} is missing); "
+            "name another folder, or move them away"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(stamp, indent=1) + "\n")
+
+
+def write_map(path: Path, labels: np.ndarray) -> None:
+    """Write a uint8 [H, W] label map as 8-bit BMP, complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    Image.fromarray(labels).save(partial, format="BMP")
+    partial.replace(path)
+
+
+def _run(
+    work: Iterator[list], arguments: tuple, workers: int
+) -> Iterator[list[tuple[int, list[Made]]]]:
+    """Each chunk's results, in whatever order they end."""
+    if workers == 1:
+        yield from (_make_chunk(chunk, *arguments) for chunk in work)
+        return
+    # forked workers start at once, where fresh ones would import torch first; they are safe
+    # because a worker runs no threads of its own
+    context = get_context("fork" if sys.platform == "linux" else "spawn")
+    pool = ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,))
+    with pool:
+        pending: set[Future] = set()
+        try:
+            for chunk in work:
+                pending.add(pool.submit(_make_chunk, chunk, *arguments))
+                if len(pending) >= 4 * workers:  # no more than needed lies in the queue
+                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            while pending:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _make_chunk(
+    chunk: list[tuple[int, CocoJob | MapJob]],
+    folders: tuple[Path, ...],
+    recipe: Recipe,
+    overwrite: bool,
+) -> list[tuple[int, list[Made]]]:
+    return [(i, list(_make(job, folders, recipe, overwrite))) for i, job in chunk]
+
+
+def _make(
+    job: CocoJob | MapJob, folders: tuple[Path, ...], recipe: Recipe, overwrite: bool
+) -> Iterator[Made]:
+    if isinstance(job, MapJob) and not overwrite:
+        wanted = [folder / f"{name}.bmp" for folder in folders for name in job.names]
+        if all(path.is_file() for path in wanted):
+            yield from (Made(name, None, 0) for name in job.names)
+            return
+    for scene in job.scenes():
+        drawn = 0
+        seed = zlib.crc32(scene.name.encode("utf-8", "surrogateescape"))
+        for index, folder in enumerate(folders):
+            path = folder / f"{scene.name}.bmp"
+            if path.is_file() and not overwrite:
+                continue
+            rng = np.random.default_rng([recipe.seed, index, seed])
+            options = recipe.options
+            if not scene.background:
+                options = dataclasses.replace(options, background=False)
+            scribble = draw_scribble(scene.labels, scene.num_objects, rng, options, scene.avoid)
+            write_map(path, scribble)
+            drawn += 1
+        yield Made(scene.name, scene.num_objects, drawn)
+
+
+def default_workers() -> int:
+    """Processes that can run at once here."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
