@@ -14,8 +14,6 @@ import numpy as np
 
 SPRITE_EXTENT = 1.7
 """A sprite shows the square of this half side, in units."""
-REACH = 2.0
-"""No part of a creature gets further from its middle, in units, however it moves."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,15 @@ class Body:
     """Amplitude of the wave that runs through it, units, growing from head to tail."""
     breath: float = 0.04
     """Amplitude of its swelling and shrinking, relative."""
+
+    @property
+    def reach(self) -> float:
+        """Distance from the middle, units, that no part exceeds however it moves."""
+        furthest = max(
+            np.hypot(*part.joint) + np.linalg.norm(part.outline - part.joint, axis=1).max()
+            for part in self.parts
+        )
+        return float((furthest + self.bend) * (1 + self.breath))
 
 
 def _ellipse(x: float, y: float, rx: float, ry: float, angle: float = 0.0) -> np.ndarray:
@@ -132,8 +139,9 @@ def _butterfly(rng: np.random.Generator) -> Body:
         size = rng.uniform(1.15, 1.35)
         wings.append(Part(_limb((0.05, 0), side * 2.1, 0.8 * size, 0.7), (0, 0), side * 0.3, 0.6))
         wings.append(Part(_limb((0.1, 0), side * 1.15, size, 0.85), (0, 0), side * 0.3))
-    trunk = Part(_ellipse(0.05, 0, 0.8, 0.2), accent=True, eyes=((0.68, -0.08), (0.68, 0.08)))
-    return Body((*wings, trunk))
+    trunk = Part(_ellipse(0, 0, 0.8, 0.22), accent=True)
+    head = Part(_ellipse(0.75, 0, 0.28, 0.3), accent=True, eyes=((0.84, -0.15), (0.84, 0.15)))
+    return Body((*wings, trunk, head))
 
 
 def _caterpillar(rng: np.random.Generator) -> Body:
@@ -182,7 +190,7 @@ def render_sprite(part: Part, texture: np.ndarray) -> np.ndarray:
     alpha = np.zeros((side, side), np.uint8)
     points = np.round(16 * ((part.outline + SPRITE_EXTENT) * per_unit - 0.5)).astype(np.int32)
     cv2.fillPoly(alpha, [points], 255, lineType=cv2.LINE_AA, shift=4)
-    rgb = texture * _relief(alpha, per_unit)[..., None]
+    rgb = texture * relief(alpha, per_unit)[..., None]
     for x, y in part.eyes:
         for radius, grey in ((0.13, 0.97), (0.07, 0.04)):
             centre = (
@@ -194,12 +202,15 @@ def render_sprite(part: Part, texture: np.ndarray) -> np.ndarray:
     return np.dstack([np.clip(rgb, 0, 1) * opacity, opacity]).round().astype(np.uint8)
 
 
-def _relief(alpha: np.ndarray, per_unit: float) -> np.ndarray:
-    """Shading of a rounded cushion of this outline, float32 [S, S], about 1."""
-    depth = cv2.distanceTransform((alpha > 127).astype(np.uint8), cv2.DIST_L2, 5) / per_unit
-    rim = np.clip(depth / 0.35, 0, 1)
-    height = 0.3 * cv2.GaussianBlur(np.sqrt(rim * (2 - rim)), (0, 0), 0.05 * per_unit)
-    slope_x = cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=per_unit / 8)
-    slope_y = cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=per_unit / 8)
-    light = (1 + 0.45 * slope_x + 0.8 * slope_y) / np.sqrt(1 + slope_x**2 + slope_y**2)
-    return np.clip(0.3 + 0.75 * light, 0.35, 1.3)
+def relief(alpha: np.ndarray, unit: float) -> np.ndarray:
+    """Shading of a cushion of this outline, lit from above: float32 [H, W], about 1.
+
+    alpha: uint8 [H, W]; unit: pixels in one unit.
+    """
+    depth = cv2.distanceTransform((alpha > 127).astype(np.uint8), cv2.DIST_L2, 5) / unit
+    rim = np.clip(depth / 0.4, 0, 1)
+    height = 0.32 * cv2.GaussianBlur(np.sqrt(rim * (2 - rim)), (0, 0), 0.06 * unit)
+    slope_x = cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=unit / 8)
+    slope_y = cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=unit / 8)
+    light = (1 + 0.25 * slope_x + 0.6 * slope_y) / np.sqrt(1 + 0.7 * (slope_x**2 + slope_y**2))
+    return np.clip(0.25 + 0.78 * light, 0.5, 1.3)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 from tqdm import tqdm
 
 from rhmnet.data.synthetic import videos
@@ -85,7 +87,10 @@ def _is_made(out: Path, manifest: dict, overwrite: bool) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     _check_ours(out)
-    found = json.loads((out / MANIFEST).read_text())
+    try:
+        found = json.loads((out / MANIFEST).read_text())
+    except ValueError:
+        raise InputError(f"{out / MANIFEST}: not valid JSON; remove {out} and run again") from None
     if found == manifest:
         return True
     if not overwrite:
@@ -148,7 +153,7 @@ def _run(jobs: list[Job], workers: int) -> Iterator[tuple[Job, dict]]:
         return
     # Fresh processes: a forked one may inherit locks that OpenCV's or torch's threads hold.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
         futures = {pool.submit(videos.write, job): job for job in jobs}
         try:
             for future in as_completed(futures):
@@ -156,6 +161,12 @@ def _run(jobs: list[Job], workers: int) -> Iterator[tuple[Job, dict]]:
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _start_worker() -> None:
+    """Ctrl-C is the parent's to handle, and one thread a worker is enough."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
 
 
 def _write_json(path: Path, content: dict) -> None:

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from rhmnet.data.synthetic.scene import Frame, Scene, render, sample_scene, shows_everything
+from rhmnet.data.synthetic.render import Frame, render, shows_everything
+from rhmnet.data.synthetic.scene import Scene, sample_scene
 from rhmnet.scribbles.strokes import draw_scribble
 
 SCRIBBLE_SETS = 5
@@ -51,17 +52,12 @@ class Job:
 
 def write(job: Job) -> dict:
     """Make one image or video; returns what the tree's JSON says of it ({} for DAVIS)."""
-    scene = _scene(job)
-    frames = [render(scene, index) for index in range(job.frames)]
-    return _WRITERS[job.tree](job, scene, frames)
-
-
-def _scene(job: Job) -> Scene:
     late = job.tree == "Youtube-VOS" and job.index % 2 == 0
     for attempt in range(ATTEMPTS):
         scene = sample_scene(job.generator(0, attempt), job.split, job.shape, job.frames, late)
-        if shows_everything(scene):
-            return scene
+        frames = [render(scene, index) for index in range(job.frames)]
+        if shows_everything(scene, frames):
+            return _WRITERS[job.tree](job, scene, frames)
     raise RuntimeError(f"{job}: no scene in {ATTEMPTS} attempts shows all its objects")
 
 
