@@ -1,4 +1,4 @@
-"""Checkpoints: the authors' `.pth.tar` and ours, told apart by looking; safe to read, atomic to write.
+"""Checkpoints: the authors' `.pth.tar` and ours, told apart by looking; safe to read and to write.
 
 Both are a dict of tensors and plain values: {"epoch", "state_dict"}, ours with {"config"} too, so
 that the model can be rebuilt from the file alone. Nothing in a file is ever run.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -82,7 +83,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             "README says where the authors' are announced"
         )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of foreign pickles, which raise anyway
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported global" in str(error) or "unsupported" in str(error).lower():
             raise InputError(
@@ -184,8 +187,8 @@ def _likely_reason(keys: list[str]) -> str | None:
         ("encoders.", "other refine layers (model.refine_layers)"),
         ("entire_heads.", "shared against separate heads (model.separate_heads), or another norm"),
         ("running_mean", "another norm in the heads (model.norm)"),
+        ("label_embedding.target", "model.level_embedding differs"),
         ("label_embedding.background", "model.bg_prototype differs"),
-        ("label_embedding.target", "model.level_embedding or model.refine_layers differs"),
         ("position_embedding", "another crop (data.crop_size) or model.hidden_dim"),
     )
     if any("bottleneck.0.bias" in key for key in keys):

@@ -39,7 +39,7 @@ class FeatureExtractor(nn.Module):
         damp_residuals(self.backbone)
 
     def normalize(self, frames: Tensor) -> Tensor:
-        """float32 [..., 3, H, W] with ImageNet's mean and deviation from uint8 RGB of that shape."""
+        """float32 [..., 3, H, W] with ImageNet's mean and deviation, from uint8 RGB."""
         return (frames.float() - self.mean) / self.std
 
     def forward(self, images: Tensor) -> FrameFeatures:

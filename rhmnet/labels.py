@@ -25,7 +25,7 @@ MAX_OBJECTS = 253
 
 
 def num_channels(num_objects: int) -> int:
-    """K, the number of label channels: what the release calls 12, grown for more than 10 objects."""
+    """K, the number of label channels: the release's 12, grown for more than 10 objects."""
     return max(RELEASE_CHANNELS, num_objects + 2)
 
 

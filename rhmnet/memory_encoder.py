@@ -56,7 +56,7 @@ class LabelEmbedding(nn.Module):
 
 
 def pool_labels(labels: Tensor, stride: int) -> Tensor:
-    """Average soft labels [B, L, H, W] over cells of `stride` pixels: [B, L, H/stride, W/stride]."""
+    """Average soft labels [B, L, H, W] over cells of `stride` pixels: [B, L, h, w]."""
     return functional.avg_pool2d(labels, stride)
 
 

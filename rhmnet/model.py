@@ -234,7 +234,7 @@ class RHMNet(nn.Module):
     def _unroll(
         self, encoded: EncodedFrame, scribble: Tensor, valid: Tensor, reverse: bool = False
     ) -> list[Expansion]:
-        """Expansions of a clip's frames in time order. encoded: all frames of all clips, [B * T]."""
+        """Expansions of a clip's frames in time order. encoded: of all B * T frames."""
         clip = _split_time(encoded, len(valid))
         if reverse:
             clip = clip[::-1]

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-
 REDRAW_REASONS = ("few_object_pixels", "crop", "bad_file")
 """Why a sample was drawn again: too little scribble, no acceptable crop, an unreadable file."""
 
@@ -20,9 +19,9 @@ class Clip(NamedTuple):
     frames: Tensor
     """uint8 [B, T, 3, H, W], RGB."""
     scribbles: Tensor
-    """uint8 [B, T, H, W], the supervision: strokes of objects not drawn are background in it."""
+    """uint8 [B, T, H, W], the supervision: strokes of objects not drawn are background."""
     first_scribble: Tensor
-    """uint8 [B, H, W], the initial scribble of frame 0: without the strokes of objects not drawn."""
+    """uint8 [B, H, W], the initial scribble of frame 0, without strokes of objects not drawn."""
     last_scribble: Tensor
     """uint8 [B, H, W], the same of frame T - 1, from which the backward clip starts."""
     num_objects: Tensor

@@ -48,7 +48,9 @@ def check_train(path: Path, checkpoint: Path) -> None:
     model, config = release_model(meta, checkpoint)
     frames = torch.from_numpy(case["frames"]).permute(0, 1, 4, 2, 3)
     scribbles = torch.from_numpy(
-        np.stack([from_disk(*clip) for clip in zip(case["scribbles"], meta["num_objects"])])
+        np.stack(
+            [from_disk(*clip) for clip in zip(case["scribbles"], meta["num_objects"], strict=True)]
+        )
     )
     num_objects = torch.tensor(meta["num_objects"])
     clip = Clip(

@@ -1,0 +1,199 @@
+"""Invariants of the network: objects permute, batched equals single, eviction keeps the first."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from small import made_up_video, small_config, small_model
+from torch import Tensor, nn
+
+from rhmnet.attention import MultiHeadAttention
+from rhmnet.memory_bank import MemoryBank, MemoryEntry, ReliabilityLevel
+from rhmnet.memory_encoder import LabelEmbedding, local_similarity_labels, similarity_labels
+from rhmnet.position_embedding import PositionEmbedding
+from rhmnet.segmentation_head import aggregate
+
+CLOSE = {"atol": 2e-5, "rtol": 0}
+
+
+def clip_of(seeds: list[int], num_objects: list[int], size: int = 64) -> tuple[Tensor, Tensor]:
+    clips = [made_up_video(3, size, size, n, s) for s, n in zip(seeds, num_objects, strict=True)]
+    frames = torch.from_numpy(np.stack([video for video, _ in clips])).permute(0, 1, 4, 2, 3)
+    return frames, torch.from_numpy(np.stack([scribble for _, scribble in clips]))
+
+
+def test_attention_equals_torchs_own() -> None:
+    torch.manual_seed(0)
+    ours, theirs = MultiHeadAttention(32, 4, 0.0), nn.MultiheadAttention(32, 4, batch_first=True)
+    theirs.load_state_dict(ours.state_dict())
+    query, memory = torch.randn(2, 5, 32), torch.randn(2, 7, 32)
+    (q,) = ours.project(query, 0, 1)
+    out = ours.attend(q, *ours.project(memory, 1, 3))
+    assert torch.allclose(out, theirs(query, memory, memory)[0], atol=1e-6)
+
+
+def test_position_embedding_takes_the_first_or_resizes() -> None:
+    position = PositionEmbedding(4, 6, 8)
+    grid = position(3, 5).view(3, 5, 8)
+    assert torch.equal(grid[2, 3], torch.cat([position.col_embed[3], position.row_embed[2]]))
+    larger = position(7, 6).view(7, 6, 8)  # one side above: resized, corners stay
+    assert torch.allclose(larger[6, 5], torch.cat([position.col_embed[5], position.row_embed[3]]))
+    assert torch.allclose(larger[3, 2, 4:], (position.row_embed[1] + position.row_embed[2]) / 2)
+
+
+def test_label_embedding_marks_target_and_background() -> None:
+    embedding = LabelEmbedding(3, 2, use_background=True, one_per_level=True)
+    with torch.no_grad():
+        embedding.target.copy_(torch.tensor([[1.0, 0], [2, 0], [3, 0]]))
+        embedding.background.copy_(torch.tensor([[0.0, 1], [0, 2], [0, 3]]))
+    labels = torch.tensor([[[0.5], [0.25], [0.125]]])  # two objects and background, one token
+    marked = embedding.attach(torch.zeros(1, 1, 2), labels, level=2, background=True)
+    assert marked.tolist() == [[[1.5, 3 * 0.375]], [[0.75, 3 * 0.625]]]
+    marked = embedding.attach(torch.zeros(1, 1, 2), labels, level=1, background=False)
+    assert marked.tolist() == [[[1.0, 0.0]], [[0.5, 0.0]]]
+
+
+def test_similarity_spreads_the_stroke_to_like_cells_under_it() -> None:
+    feature = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
+    feature = feature.T.view(1, 2, 1, 4)
+    ratio = torch.tensor([0.5, 0.2, 0.1, 0.0]).view(1, 1, 1, 4)
+    # the mean is the first cell alone (0.2 < 0.211); 0.1 < 0.15 and 0 carry nothing
+    assert torch.allclose(
+        similarity_labels(ratio, feature).flatten(), torch.tensor([1.0, 0.0, 0.0, 0.0]), atol=1e-6
+    )
+    # nothing reaches 0.211: the largest alone makes the mean
+    ratio = torch.tensor([0.16, 0.2, 0.1, 0.0]).view(1, 1, 1, 4)
+    assert torch.allclose(
+        similarity_labels(ratio, feature).flatten(), torch.tensor([0.0, 1.0, 0.0, 0.0]), atol=1e-6
+    )
+    assert not similarity_labels(torch.zeros_like(ratio), feature).any()
+
+
+def test_local_similarity_looks_at_other_stroke_cells_nearby() -> None:
+    feature = torch.zeros(1, 2, 1, 8)
+    feature[0, 0] = 1
+    feature[0, 1, 0, 1] = 1  # 45 degrees off
+    ratio = torch.tensor([0.5, 0.5, 0.1, 0.0, 0.0, 0.0, 0.0, 0.5]).view(1, 1, 1, 8)
+    found = local_similarity_labels(ratio, feature).flatten()
+    root = 0.5**0.5
+    # the last cell has no other stroke cell within two cells: the padding's cosine is 0
+    assert torch.allclose(found, torch.tensor([root, root, 0, 0, 0, 0, 0, 0]), atol=1e-6)
+
+
+def test_aggregation_over_all_channels() -> None:
+    prob = torch.tensor([0.8, 0.4]).view(1, 2, 1, 1)
+    out = aggregate(prob, torch.tensor([[True, True]]), num_unused=9).flatten()
+    odds = torch.tensor([4.0, 2 / 3, 0.12 / 0.88])
+    assert torch.allclose(out, odds / (odds.sum() + 9e-7), atol=1e-6)
+    out = aggregate(prob, torch.tensor([[True, False]]), num_unused=9).flatten()
+    assert out[1] < 1e-7 and torch.allclose(out[0], torch.tensor(4 / 4.25), atol=1e-6)
+
+
+def entry(value: float) -> MemoryEntry:
+    return MemoryEntry(torch.full((1, 1, 1, 1), value), torch.full((1, 1, 1, 1), -value))
+
+
+def test_bank_drops_the_second_oldest_and_keeps_the_first() -> None:
+    bank = MemoryBank([entry(0), entry(0)], max_length=3)
+    for value in range(1, 7):
+        bank[0].store(ReliabilityLevel.RELIABLE, entry(value))
+    bank[0].last = entry(9)
+    key, value = bank[0].read()
+    assert key.flatten().tolist() == [0, 1, 5, 6, 9]
+    assert torch.equal(value, -key)
+    assert bank[1].read().key.flatten().tolist() == [0] and not bank[1].reads_current
+
+
+def test_bank_replaces_the_initial_memory_of_some_objects() -> None:
+    initial = MemoryEntry(torch.zeros(3, 1, 2, 1), torch.zeros(3, 1, 2, 1))
+    bank = MemoryBank([initial])
+    bank[0].replace_initial(
+        MemoryEntry(torch.ones(3, 1, 2, 1), torch.ones(3, 1, 2, 1)),
+        torch.tensor([False, True, False]),
+    )
+    assert bank[0].read().key[:, 0, 0, 0].tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("model.use_similarity=false",),
+        ("model.local_similarity=true",),
+        ("model.refine_layers=2", "model.separate_heads=true"),
+        ("model.refine_layers=2",),
+        ("model.level_embedding=false",),
+        ("model.bg_prototype=false",),
+        ("model.scribble_memory_for_mask=true",),
+        ("model.upsample_logits=false",),
+        ("model.norm=bn",),
+        ("model.backbone=resnet34",),
+    ],
+    ids=lambda overrides: overrides[-1] if overrides else "release",
+)
+def test_batched_equals_single_and_every_option_runs(overrides: tuple[str, ...]) -> None:
+    config = small_config(*overrides)
+    model = small_model(config)
+    frames, scribble = clip_of([0, 1], [2, 1])
+    with torch.no_grad():
+        both = model(frames, scribble, torch.tensor([2, 1]), scribble)
+        alone = model(frames[1:], scribble[1:], torch.tensor([1]))
+    size = (2, 3, config.model.refine_layers, 3, 64, 64)
+    assert both.entire_prob.shape == both.backward_prob.shape == size
+    assert both.reliable_prob_s4.shape == (2, 3, 3, 16, 16)
+    assert torch.allclose(both.entire_prob[1, :, :, 0], alone.entire_prob[0, :, :, 0], **CLOSE)
+    assert both.entire_prob[1, :, :, 1].max() < 1e-6  # the padding object
+    assert torch.allclose(both.entire_prob.sum(3), torch.ones(()), atol=1e-5)
+
+
+@pytest.mark.parametrize("level_embedding", ["true", "false"])
+def test_options_change_the_numbers(level_embedding: str) -> None:
+    frames, scribble = clip_of([0], [2])
+    count = torch.tensor([2])
+    config = small_config(f"model.level_embedding={level_embedding}")
+    model = small_model(config)
+    with torch.no_grad():
+        release = model(frames, scribble, count).entire_prob
+        for name, value in (
+            ("use_similarity", False),
+            ("local_similarity", True),
+            ("scribble_memory_for_mask", True),
+            ("upsample_logits", False),
+            ("object_threshold", 0.2),
+            ("refine_threshold", (0.1, 0.95)),
+        ):
+            changed = dict(vars(config.model), **{name: value})
+            model.config = type(config.model)(**changed)
+            assert not torch.allclose(release, model(frames, scribble, count).entire_prob), name
+
+
+def test_objects_permute() -> None:
+    model = small_model()
+    frames, scribble = clip_of([3], [3])
+    swapped = scribble.clone()
+    swapped[scribble == 1], swapped[scribble == 3] = 3, 1
+    with torch.no_grad():
+        one = model(frames, scribble, torch.tensor([3])).entire_prob
+        other = model(frames, swapped, torch.tensor([3])).entire_prob
+    assert torch.allclose(one, other[:, :, :, [2, 1, 0, 3]], **CLOSE)
+
+
+def test_backward_clip_is_the_reversed_clip() -> None:
+    model = small_model()
+    frames, scribble = clip_of([4], [2])
+    last = scribble.roll(5, dims=2)
+    with torch.no_grad():
+        both = model(frames, scribble, torch.tensor([2]), last)
+        reverse = model(frames.flip(1), last, torch.tensor([2]))
+    assert torch.allclose(both.backward_prob, reverse.entire_prob.flip(1), **CLOSE)
+
+
+def test_every_parameter_has_a_gradient() -> None:
+    for overrides in ((), ("model.refine_layers=2", "model.separate_heads=true")):
+        model = small_model(small_config(*overrides)).train()
+        frames, scribble = clip_of([0], [2])
+        out = model(frames, scribble, torch.tensor([2]))
+        (out.entire_prob.square().sum() + out.reliable_logits_s4.square().sum()).backward()
+        without = [n for n, p in model.named_parameters() if p.grad is None]
+        assert not without

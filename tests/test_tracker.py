@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from small import made_up_video, small_config, small_model
+
+import rhmnet
+from rhmnet.errors import InputError
+
+
+def test_tracker_equals_the_clip_unroll_when_their_options_match() -> None:
+    config = small_config(
+        "test.update_frequency=1",
+        "test.scribble_update_frequency=1",
+        "test.stored_level=2",
+        "test.stored_threshold=0.95",
+    )
+    model = small_model(config)
+    video, scribble = made_up_video(3, 64, 96, 2)
+    frames = torch.from_numpy(video).permute(0, 3, 1, 2)[None]
+    with torch.no_grad():
+        clip = model(frames, torch.from_numpy(scribble)[None], torch.tensor([2]))
+    tracker = rhmnet.Tracker(model, config)
+    for t, image in enumerate(video):
+        out = tracker.step(image) if t else tracker.start(image, scribble)
+        assert torch.allclose(out.probabilities, clip.entire_prob[0, t, -1], atol=1e-6)
+
+
+def test_outputs() -> None:
+    video, scribble = made_up_video(2, 50, 70, 3)  # no multiples of 16
+    config = small_config()
+    model = small_model(config)
+    tracker = rhmnet.Tracker(model, config)
+    out = tracker.start(video[0], scribble)
+    assert out.labels.shape == (50, 70) and out.labels.dtype == torch.uint8
+    assert out.probabilities.shape == out.reliable.shape == (4, 50, 70)
+    assert not out.probabilities.requires_grad
+    winner = (out.probabilities.argmax(0) + 1) % 4
+    assert torch.equal(winner.to(torch.uint8), out.labels)
+    again = tracker.start(torch.from_numpy(video[0]), torch.from_numpy(scribble))
+    assert torch.equal(out.probabilities, again.probabilities)
+
+
+def test_padding_round_trips() -> None:
+    """A frame padded by hand gives the same as one padded inside, but for the colour of padding."""
+    video, scribble = made_up_video(1, 64, 64, 1)
+    config = small_config()
+    tracker = rhmnet.Tracker(small_model(config), config)
+    # 52 = 64 - 12, split 6 and 6; 51 = 64 - 13, the smaller half (6) first
+    cut = tracker.start(video[0][:52, :51], scribble[:52, :51])
+    assert tracker._padding() == (6, 7, 6, 6)
+    assert cut.labels.shape == (52, 51)
+
+
+def test_training_mode_comes_back_and_has_no_say() -> None:
+    video, scribble = made_up_video(1, 64, 64, 1)
+    config = small_config()
+    model = small_model(config)
+    wanted = rhmnet.Tracker(model, config).start(video[0], scribble).probabilities
+    model.train()
+    found = rhmnet.Tracker(model, config).start(video[0], scribble).probabilities
+    assert torch.equal(wanted, found) and model.training
+
+
+def test_eleven_objects_and_more() -> None:
+    video, scribble = made_up_video(2, 64, 256, 13)
+    config = small_config()
+    tracker = rhmnet.Tracker(small_model(config), config)
+    out = tracker.start(video[0], scribble)
+    out = tracker.step(video[1])
+    assert out.probabilities.shape == (14, 64, 256)
+    assert torch.allclose(out.probabilities.sum(0), torch.ones(()), atol=1e-5)
+
+
+def test_an_object_that_joins_is_absent_before_and_tracked_after() -> None:
+    video, scribble = made_up_video(4, 64, 96, 2)
+    config = small_config()
+    tracker = rhmnet.Tracker(small_model(config), config)
+    first = np.where(scribble == 2, 0, scribble).astype(np.uint8)
+    joins = np.where(scribble == 2, 2, 0).astype(np.uint8)
+    assert tracker.start(video[0], first, num_objects=2).probabilities[1].max() < 1e-6
+    assert tracker.step(video[1]).probabilities[1].max() < 1e-6
+    before = tracker._bank[0].initial
+    joined = tracker.step(video[2], joins)
+    after = tracker._bank[0].initial
+    assert torch.equal(before.key[0], after.key[0])
+    assert not torch.equal(before.key[1], after.key[1])
+    assert joined.probabilities[1].max() > 1e-3
+    assert tracker.step(video[3]).probabilities[1].max() > 1e-3
+
+
+def test_disk_background_where_the_number_of_objects_is_told() -> None:
+    video, scribble = made_up_video(1, 64, 64, 2)
+    config = small_config()
+    tracker = rhmnet.Tracker(small_model(config), config)
+    disk = np.where(scribble == 255, 3, scribble).astype(np.uint8)
+    one = tracker.start(video[0], scribble).probabilities
+    other = tracker.start(video[0], disk, num_objects=2).probabilities
+    assert torch.equal(one, other)
+
+
+def test_memory_does_not_grow_with_the_video() -> None:
+    video, scribble = made_up_video(30, 32, 32, 1)
+    config = small_config(
+        "test.update_frequency=2", "test.scribble_update_frequency=1", "test.require_last=true"
+    )
+    tracker = rhmnet.Tracker(small_model(config), config)
+    sizes = []
+    for t, image in enumerate(video):
+        _ = tracker.step(image) if t else tracker.start(image, scribble)
+        sizes.append([step.read().key.shape[2] for step in tracker._bank.steps])
+    assert sizes[15] == sizes[-1]
+
+
+@pytest.mark.parametrize(
+    ("image", "scribble", "num_objects", "message"),
+    [
+        (np.zeros((64, 64), np.uint8), None, None, "expected uint8 [H, W, 3]"),
+        (np.zeros((64, 64, 3), np.float32), None, None, "image of float32"),
+        (None, np.zeros((64, 64), np.int64), None, "scribble of int64"),
+        (None, np.ones((32, 64), np.uint8), None, "scribble of size 32 x 64 on a frame of 64 x 64"),
+        (None, np.zeros((64, 64), np.uint8), None, "scribble is empty"),
+        (None, np.full((64, 64), 255, np.uint8), None, "scribble is empty"),
+        (None, np.full((64, 64), 7, np.uint8), 3, "label 7 is out of range"),
+        (None, np.full((64, 64), 3, np.uint8), 2, "scribble is empty"),
+        (None, np.ones((64, 64), np.uint8), 300, "num_objects=300: expected 1..253"),
+    ],
+)
+def test_bad_input(image, scribble, num_objects, message: str) -> None:
+    image = np.zeros((64, 64, 3), np.uint8) if image is None else image
+    scribble = np.ones((64, 64), np.uint8) if scribble is None else scribble
+    config = small_config()
+    tracker = rhmnet.Tracker(small_model(config), config)
+    with pytest.raises(InputError, match=re.escape(message)):
+        tracker.start(image, scribble, num_objects)
+
+
+def test_frames_of_one_size_and_start_before_step() -> None:
+    video, scribble = made_up_video(1, 64, 64, 1)
+    config = small_config()
+    tracker = rhmnet.Tracker(small_model(config), config)
+    with pytest.raises(InputError, match="before start"):
+        tracker.step(video[0])
+    tracker.start(video[0], scribble)
+    with pytest.raises(InputError, match="48 x 64 in a video of 64 x 64"):
+        tracker.step(video[0][:48])
