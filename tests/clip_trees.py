@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from rhmnet.config import Config, load_config
+from rhmnet.config import Config, load_config, override
 
 SMALL = [
     "data.crop_size=[48,48]",
@@ -26,7 +26,8 @@ SMALL = [
 
 def small_config(root: Path, *overrides: str) -> Config:
     """The release's training on clips of 48x48, from frames of 60 pixels."""
-    return load_config("video_training", [f"data.root={root}", *SMALL, *overrides])
+    config = load_config("video_training", [f"data.root={root}", *SMALL])
+    return override(config, overrides)
 
 
 def bars(num_objects: int, height: int = 60, width: int = 80) -> np.ndarray:
@@ -83,8 +84,8 @@ def write_video(images: Path, folder: Path, name: str, indices: range, num_objec
 
 
 def save_image(path: Path, labels: np.ndarray, blue: int) -> None:
-    """A picture with red = 60 x label, green = 200, and blue = 5 x the given number."""
+    """A picture with red = 40 x label, green = 200, and blue = 5 x the given number."""
     image = np.empty((*labels.shape, 3), np.uint8)
-    image[..., 0], image[..., 1], image[..., 2] = labels * 60, 200, 5 * blue
+    image[..., 0], image[..., 1], image[..., 2] = labels * 40, 200, 5 * blue
     options = [cv2.IMWRITE_JPEG_QUALITY, 100] if path.suffix == ".jpg" else []
     cv2.imwrite(str(path), image[..., ::-1], options)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from rhmnet.config import DataConfig
 from rhmnet.data import transforms
-from rhmnet.data.clips import ImageAugmentation, Rejected, VideoAugmentation, place_crops
+from rhmnet.data.augmentation import ImageAugmentation, VideoAugmentation
+from rhmnet.data.clips import Rejected, place_crops
 from rhmnet.data.readers import Strokes
 
 CANVAS = (480, 854)

@@ -6,13 +6,14 @@ decoded for accepted clips alone, and every frame is warped once, on the crop's 
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from rhmnet.config import DataConfig
 from rhmnet.data import transforms
+from rhmnet.data.augmentation import Augmentation
 from rhmnet.data.files import read_image
 from rhmnet.data.readers import Frame, Strokes, read_strokes
 from rhmnet.errors import InputError
@@ -39,59 +40,6 @@ class Rejected(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-
-
-class Augmentation(Protocol):
-    """How the frames of a clip move, one implementation a training stage."""
-
-    def draw_warps(
-        self, rng: np.random.Generator, canvas: tuple[int, int], length: int
-    ) -> list[np.ndarray] | None:
-        """One matrix a frame, canvas to canvas; None where the draw is degenerate."""
-
-    def draw_rescale(self, rng: np.random.Generator) -> float:
-        """The factor by which the whole clip is resized before a crop is tried."""
-
-    @property
-    def drift(self) -> int:
-        """How far the crop moves from frame to frame, pixels."""
-
-
-class ImageAugmentation:
-    """COCO: a flip, then perspective warps that go on in one direction; one crop for all frames."""
-
-    drift = 0
-
-    def draw_warps(
-        self, rng: np.random.Generator, canvas: tuple[int, int], length: int
-    ) -> list[np.ndarray] | None:
-        """See `Augmentation`."""
-        flip = _draw_flip(rng, canvas)
-        warps = transforms.draw_perspectives(rng, canvas, length)
-        return warps and [warp @ flip for warp in warps]
-
-    def draw_rescale(self, rng: np.random.Generator) -> float:
-        """Images keep their size."""
-        return 1.0
-
-
-class VideoAugmentation:
-    """Videos: one flip for all frames, an affine map each, one rescale, and a crop that drifts."""
-
-    def __init__(self, config: DataConfig) -> None:
-        self.drift = config.crop_drift
-        self._translate = config.translate
-
-    def draw_warps(
-        self, rng: np.random.Generator, canvas: tuple[int, int], length: int
-    ) -> list[np.ndarray]:
-        """See `Augmentation`."""
-        flip = _draw_flip(rng, canvas)
-        return [transforms.draw_affine(rng, canvas, self._translate) @ flip for _ in range(length)]
-
-    def draw_rescale(self, rng: np.random.Generator) -> float:
-        """See `Augmentation`."""
-        return rng.uniform(*transforms.RESCALE_RANGE)
 
 
 class Placement(NamedTuple):
@@ -155,24 +103,17 @@ def place_crops(
         views = _draw_views(rng, points, to_canvas[0], canvas, len(strokes), augmentation, config)
         if views is None:
             continue
-        crops: list[np.ndarray] = []
-        for stroke, matrix, view in zip(strokes, to_canvas, views, strict=True):
-            crop = transforms.warp(stroke.labels, view @ matrix, config.crop_size)
-            counts = _histogram(crop)
-            if not crops:
-                objects = np.arange(1, stroke.last_object + 1)
-                candidates = objects[counts[objects] > config.object_area]
-                if len(candidates) == 0:
-                    break
-                reason = "crop"
-            if counts[stroke.background] <= config.minimum_area:
-                break
-            if counts[1 : stroke.last_object + 1].sum() <= config.object_area:
-                break
-            crops.append(crop)
-        else:
-            matrices = [view @ warp for view, warp in zip(views, warps, strict=True)]
-            return Placement(matrices, crops, candidates)
+        matrices = [view @ matrix for view, matrix in zip(views, to_canvas, strict=True)]
+        first = transforms.warp(strokes[0].labels, matrices[0], config.crop_size)
+        objects = np.arange(1, strokes[0].last_object + 1)
+        candidates = objects[_histogram(first)[objects] > config.object_area]
+        if len(candidates) == 0:
+            continue
+        reason = "crop"
+        crops = _crop_all(strokes, matrices, first, config)
+        if crops is not None:
+            warped = [view @ warp for view, warp in zip(views, warps, strict=True)]
+            return Placement(warped, crops, candidates)
     raise Rejected(reason)
 
 
@@ -198,11 +139,6 @@ def _histogram(labels: np.ndarray) -> np.ndarray:
 def _has_both(strokes: Strokes) -> bool:
     counts = _histogram(strokes.labels)
     return bool(counts[strokes.background] and counts[1 : strokes.last_object + 1].any())
-
-
-def _draw_flip(rng: np.random.Generator, canvas: tuple[int, int]) -> np.ndarray:
-    flipped = rng.random() < transforms.FLIP_PROBABILITY
-    return transforms.flip_matrix(canvas) if flipped else np.eye(3)
 
 
 def _draw_views(
@@ -249,6 +185,22 @@ def _cut_images(
         for channel in range(3):
             cv2.extractChannel(crop, channel, dst=clip[index, channel])
     return clip
+
+
+def _crop_all(
+    strokes: list[Strokes], matrices: list[np.ndarray], first: np.ndarray, config: DataConfig
+) -> list[np.ndarray] | None:
+    """The scribbles' crops, or None as soon as a frame keeps too few strokes."""
+    crops: list[np.ndarray] = []
+    for stroke, matrix in zip(strokes, matrices, strict=True):
+        crop = transforms.warp(stroke.labels, matrix, config.crop_size) if crops else first
+        counts = _histogram(crop)
+        if counts[stroke.background] <= config.minimum_area:
+            return None
+        if counts[1 : stroke.last_object + 1].sum() <= config.object_area:
+            return None
+        crops.append(crop)
+    return crops
 
 
 def _open_image(frame: Frame, strokes: Strokes, canvas: tuple[int, int]) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from rhmnet.config import DataConfig
-from rhmnet.data.clips import Augmentation, ImageAugmentation, VideoAugmentation
+from rhmnet.data.augmentation import Augmentation, ImageAugmentation, VideoAugmentation
 from rhmnet.data.readers import CocoScribbles, Frame, VideoScribbles
 from rhmnet.data.sampler import SampleKey
 
