@@ -85,14 +85,14 @@ def sample_scene(
     split: str,
     shape: tuple[int, int],
     length: int,
+    count: int,
     late: bool = False,
 ) -> Scene:
     """Draw a scene.
 
     split: "train" or "valid", which choose disjoint creatures and patterns; shape: (H, W) of a
-    frame; length: frames; late: its last object comes in later (such a scene has two at least).
+    frame; length: frames; count: objects, 1 to 3; late: the last of several comes in later.
     """
-    count = int(rng.integers(2, 4)) if late else int(rng.choice([1, 2, 3], p=[0.2, 0.45, 0.35]))
     patterns = [PATTERNS[split][name] for name in rng.permutation(sorted(PATTERNS[split]))]
     # Hues are spread over the circle so that no two things of a scene share one.
     hues = rng.random() + (np.arange(count + 1) + rng.uniform(-0.15, 0.15, count + 1)) / (count + 1)
@@ -125,7 +125,7 @@ def sample_scene(
     return Scene(
         shape=shape,
         length=length,
-        background=_background(rng, patterns[0], hues[0], shape),
+        background=_background(rng, patterns[0], hues, shape),
         creatures=tuple((int(index) + 1, creatures[index]) for index in order),
         pan=Path(-drift, drift, rng.uniform(0, 0.015), rng.uniform(0, 2 * np.pi)),
         roll=rng.uniform(-0.12, 0.12),
@@ -175,8 +175,8 @@ def _sprites(
     size = float(np.sqrt(share * shape[0] * shape[1] / area))
     side = int(np.ceil(2 * SPRITE_EXTENT * size * SPRITE_DETAIL))
     textures = []
-    for _ in range(2):
-        colours = palette(rng, hue, (0.55, 0.95), (0.55, 0.85), rng.uniform(0.35, 0.65))
+    for shift in (0.0, rng.uniform(-0.1, 0.1)):  # the accent's hue is a neighbour
+        colours = palette(rng, hue + shift, (0.4, 0.9), (0.5, 0.8), rng.uniform(0.35, 0.65))
         period = rng.uniform(0.35, 0.65) * size * SPRITE_DETAIL
         warp = rng.uniform(0.2, 0.8)
         textures.append(render_texture(rng, pattern, colours, (side, side), period, warp))
@@ -185,26 +185,35 @@ def _sprites(
 
 
 def _background(
-    rng: np.random.Generator, pattern: Pattern, hue: float, shape: tuple[int, int]
+    rng: np.random.Generator, pattern: Pattern, hues: np.ndarray, shape: tuple[int, int]
 ) -> np.ndarray:
-    """uint8 [H', W', 3]: a large, pale pattern, patches of another tint, pebbles and grain."""
+    """uint8 [H', W', 3]: a large, pale pattern, patches of another tint, pebbles and grain.
+
+    hues: the ground's own, then the creatures'.
+    """
+    hue = hues[0]
     height, width = (round(1.3 * side) for side in shape)
-    colours = palette(rng, hue, (0.15, 0.45), (0.45, 0.75), rng.uniform(0.15, 0.35))
+    colours = palette(rng, hue, (0.15, 0.55), (0.45, 0.75), rng.uniform(0.2, 0.45))
     period = rng.uniform(0.2, 0.4) * shape[0]
     ground = render_texture(rng, pattern, colours, (height, width), period, rng.uniform(0.5, 1.5))
-    tint = palette(rng, hue + rng.uniform(-0.1, 0.1), (0.1, 0.4), (0.4, 0.8), 0.3)
+    tint = palette(rng, hue + rng.uniform(-0.15, 0.15), (0.1, 0.5), (0.4, 0.8), 0.3)
     patches = fractal_noise(rng, height, width, 0.5 * shape[0])
     share = np.clip(3 * (patches - 0.45), 0, 0.8)[..., None]
     ground += share * (tint[1] - ground)
-    _scatter_pebbles(rng, ground, shape[0])
+    _scatter_pebbles(rng, ground, hues, shape[0])
     slope = np.linspace(rng.uniform(0.8, 1.1), rng.uniform(0.8, 1.1), height, dtype=np.float32)
     grain = 0.92 + 0.16 * fractal_noise(rng, height, width, 0.02 * shape[0])
     ground *= slope[:, None, None] * grain[..., None]
     return np.clip(255 * ground, 0, 255).round().astype(np.uint8)
 
 
-def _scatter_pebbles(rng: np.random.Generator, ground: np.ndarray, unit: int) -> None:
-    """Lay dull pebbles of any hue on the ground, float32 [H, W, 3] in [0, 1], in place."""
+def _scatter_pebbles(
+    rng: np.random.Generator, ground: np.ndarray, hues: np.ndarray, unit: int
+) -> None:
+    """Lay pebbles of the scene's hues, but duller, on the ground, in place.
+
+    ground: float32 [H, W, 3] in [0, 1]; unit: height of a frame, pixels.
+    """
     height, width = ground.shape[:2]
     alpha = np.zeros((height, width), np.uint8)
     colours = np.zeros_like(ground)
@@ -213,10 +222,10 @@ def _scatter_pebbles(rng: np.random.Generator, ground: np.ndarray, unit: int) ->
         radius = unit * rng.uniform(0.015, 0.07)
         axes = (round(radius), round(radius * rng.uniform(0.6, 0.9)))
         angle = rng.uniform(0, 180)
-        dull = palette(rng, rng.random(), (0.05, 0.3), (0.35, 0.75), 0.2)[1].tolist()
+        colour = palette(rng, rng.choice(hues), (0.1, 0.6), (0.35, 0.75), 0.2)[1].tolist()
         cv2.ellipse(alpha, centre, axes, angle, 0, 360, 255, -1, cv2.LINE_AA)
         # Wider than the pebble, so that its soft edge takes no black in.
-        cv2.ellipse(colours, centre, (axes[0] + 2, axes[1] + 2), angle, 0, 360, dull, -1)
+        cv2.ellipse(colours, centre, (axes[0] + 2, axes[1] + 2), angle, 0, 360, colour, -1)
     share = alpha[..., None] / np.float32(255)
     shadow = cv2.GaussianBlur(alpha, (0, 0), 0.015 * unit)[..., None] / np.float32(255)
     ground *= 1 - 0.4 * shadow
