@@ -130,6 +130,10 @@ class RHMNet(nn.Module):
             entries.append(MemoryEntry(*reader.project(memory)))
         return entries
 
+    def bounded_bank(self, initial: list[MemoryEntry], max_length: int) -> MemoryBank:
+        """An empty bank for tracking, which keeps max_length stored frames per step and level."""
+        return MemoryBank(initial, max_length, 1 + self.config.scribble_memory_for_mask)
+
     def expand(self, frame: EncodedFrame, bank: MemoryBank, valid: Tensor) -> Expansion:
         """First the reliable region, then from it and all of the memory the entire target.
 
@@ -172,7 +176,7 @@ class RHMNet(nn.Module):
         memory = expansion.reliable_memory
         entry = MemoryEntry(*self.readers[0].project(memory))
         if not store:
-            bank[0].last = entry
+            bank[0].replace_last(entry)
             return
         bank[0].store(ReliabilityLevel.RELIABLE, entry)
         if self.config.scribble_memory_for_mask:
@@ -195,7 +199,7 @@ class RHMNet(nn.Module):
             if store:
                 bank[step].store(ReliabilityLevel.ENTIRE, entry)
             else:
-                bank[step].last = entry
+                bank[step].replace_last(entry)
 
     def forward(
         self,

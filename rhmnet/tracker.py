@@ -62,7 +62,7 @@ class Tracker:
         self._valid = self._objects_in(strokes)
         with _evaluating(self.model):
             frame = self._encode(image)
-            self._bank = MemoryBank(
+            self._bank = self.model.bounded_bank(
                 self._initial_memory(frame, strokes), self.config.max_memory_length
             )
             return self._track(frame)

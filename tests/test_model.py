@@ -9,7 +9,7 @@ from small import made_up_video, small_config, small_model
 from torch import Tensor, nn
 
 from rhmnet.attention import MultiHeadAttention
-from rhmnet.memory_bank import MemoryBank, MemoryEntry, ReliabilityLevel
+from rhmnet.memory_bank import BoundedStepMemory, MemoryBank, MemoryEntry, ReliabilityLevel
 from rhmnet.memory_encoder import LabelEmbedding, local_similarity_labels, similarity_labels
 from rhmnet.position_embedding import PositionEmbedding
 from rhmnet.segmentation_head import aggregate
@@ -91,23 +91,49 @@ def test_aggregation_over_all_channels() -> None:
 
 
 def entry(value: float) -> MemoryEntry:
-    return MemoryEntry(torch.full((1, 1, 1, 1), value), torch.full((1, 1, 1, 1), -value))
+    return MemoryEntry(torch.full((1, 1, 2, 1), value), torch.full((1, 1, 2, 1), -value))
+
+
+def read_by(memory: BoundedStepMemory, current: MemoryEntry | None = None) -> list[float]:
+    key, value = memory.read(current)
+    assert torch.equal(value, -key)
+    return sorted(key[0, 0, ::2, 0].tolist())
 
 
 def test_bank_drops_the_second_oldest_and_keeps_the_first() -> None:
-    bank = MemoryBank([entry(0), entry(0)], max_length=3)
+    bank = MemoryBank([entry(0.0), entry(0.5)], max_length=3)
     for value in range(1, 7):
         bank[0].store(ReliabilityLevel.RELIABLE, entry(value))
-    bank[0].last = entry(9)
-    key, value = bank[0].read()
-    assert key.flatten().tolist() == [0, 1, 5, 6, 9]
-    assert torch.equal(value, -key)
-    assert bank[1].read().key.flatten().tolist() == [0] and not bank[1].reads_current
+        assert len(read_by(bank[0])) == 1 + min(value, 3)
+    assert read_by(bank[0]) == [0, 1, 5, 6]
+    bank[0].replace_last(entry(9))
+    assert read_by(bank[0]) == [0, 1, 5, 6, 9]
+    assert read_by(bank[1]) == [0.5] and not bank[1].reads_current
+
+
+def test_bank_of_one_entry_keeps_the_first_frames() -> None:
+    bank = MemoryBank([entry(0.0)], max_length=1)
+    for value in (1, 2, 3):
+        bank[0].store(ReliabilityLevel.RELIABLE, entry(value))
+    assert read_by(bank[0]) == [0, 1]
+
+
+def test_entire_target_steps_read_what_the_specification_says() -> None:
+    bank = MemoryBank([entry(0.0), entry(0.5)], max_length=2, mask_levels=2)
+    for value in (1, 2, 3):
+        bank[1].store(ReliabilityLevel.RELIABLE, entry(value))
+        assert not bank[1].reads_current
+    for value in (11, 12, 13):
+        bank[1].store(ReliabilityLevel.ENTIRE, entry(value))
+    assert bank[1].reads_current
+    assert read_by(bank[1], entry(20)) == [0.5, 1, 3, 11, 13, 20]
+    bank[1].replace_last(entry(30))
+    assert read_by(bank[1], entry(21)) == [0.5, 1, 3, 11, 13, 21, 30]
 
 
 def test_bank_replaces_the_initial_memory_of_some_objects() -> None:
     initial = MemoryEntry(torch.zeros(3, 1, 2, 1), torch.zeros(3, 1, 2, 1))
-    bank = MemoryBank([initial])
+    bank = MemoryBank([initial], max_length=1)
     bank[0].replace_initial(
         MemoryEntry(torch.ones(3, 1, 2, 1), torch.ones(3, 1, 2, 1)),
         torch.tensor([False, True, False]),
