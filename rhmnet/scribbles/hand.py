@@ -38,6 +38,7 @@ def draw_lines(shape: tuple[int, int], lines: list[np.ndarray], thickness: int) 
     """
     canvas = np.zeros(shape, np.uint8)
     for line in lines:
+        line = np.repeat(line, 2, axis=0) if len(line) == 1 else line  # a dot, to OpenCV
         points = np.round(line[:, ::-1] * 2**SUBPIXEL_BITS).astype(np.int32)
         cv2.polylines(canvas, [points[:, None]], False, 1, 1, cv2.LINE_8, SUBPIXEL_BITS)
     reach = np.arange(thickness) - (thickness - 1) / 2

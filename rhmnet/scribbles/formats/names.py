@@ -1,0 +1,36 @@
+"""Which object a label's name means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from rhmnet.scribbles.drawing import BACKGROUND_ID
+
+_NUMBERED = re.compile(r"(?:object|obj)?[\s_-]*0*(\d+)", re.IGNORECASE)
+_BACKGROUND = re.compile(r"(?:background|bg)", re.IGNORECASE)
+
+
+def object_id(name: str) -> int | None:
+    """Of `2`, `object 2`, `obj_2`, `background`, `bg`, `0`; None for any other name."""
+    if _BACKGROUND.fullmatch(name.strip()):
+        return BACKGROUND_ID
+    match = _NUMBERED.fullmatch(name.strip())
+    return int(match[1]) if match else None
+
+
+def name_of(object_id: int) -> str:
+    """The name that is written for an object id."""
+    return "background" if object_id == BACKGROUND_ID else str(object_id)
+
+
+def number(names: Iterable[str]) -> dict[str, int]:
+    """Object ids of names; those without a number get the free ones, in alphabetical order."""
+    names = sorted(set(names))
+    ids = {name: object_id(name) for name in names}
+    taken = set(ids.values())
+    for name in names:
+        if ids[name] is None:
+            ids[name] = next(n for n in range(1, len(names) + len(taken) + 1) if n not in taken)
+            taken.add(ids[name])
+    return ids

@@ -1,0 +1,203 @@
+"""Conversions: maps come back pixel for pixel, lines are drawn where they say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from rhmnet.data.files import read_labels
+from rhmnet.errors import InputError
+from rhmnet.scribbles.convert import SUFFIXES, ConvertOptions, convert
+from rhmnet.scribbles.drawing import Drawing, Stroke, guess_num_objects, rasterize, trace
+from rhmnet.scribbles.formats.svg_path import flatten, matrix
+from rhmnet.scribbles.make import write_map
+from rhmnet.visualize import davis_palette
+
+COMMAND = Path(__file__).parents[1] / "scripts" / "convert_scribbles.py"
+ANY = ConvertOptions()
+
+
+def random_map(seed: int, height: int, width: int, largest: int) -> np.ndarray:
+    """Noise, thin lines and blobs of labels 1..largest, each present."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((height, width), np.uint8)
+    for value in range(1, largest + 1):
+        y, x = rng.integers(height), rng.integers(width)
+        labels[y : y + rng.integers(1, 9), x : x + rng.integers(1, 30)] = value
+        labels[rng.random(labels.shape) < 0.05] = value
+    labels.flat[:largest] = np.arange(1, largest + 1)
+    return labels
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 30), st.integers(6, 40), st.integers(2, 5))
+def test_traced_maps_are_drawn_to_the_same_pixels(seed, height, width, largest):
+    labels = random_map(seed, height, width, largest)
+    drawing = trace(labels, largest - 1)
+    assert (rasterize(drawing, largest - 1, thickness=99) == labels).all()
+
+
+@pytest.mark.parametrize("name", ["davis", "labelme", "svg", "png"])
+def test_round_trip_from_bmp_loses_nothing(tmp_path, name):
+    for seed in range(4):
+        labels = random_map(seed, 70 + seed, 97, 4)
+        source = tmp_path / "möwe 1" / "00003.bmp"
+        write_map(source, labels)
+        middle, back = tmp_path / f"middle{SUFFIXES[name]}", tmp_path / "back.bmp"
+        assert convert(source, middle, name, ANY) == []
+        convert(middle, back, "bmp", ANY)
+        assert (read_labels(back) == labels).all()
+        assert back.read_bytes() == source.read_bytes()
+
+
+def test_lines_to_lines_keep_their_points(tmp_path):
+    first = tmp_path / "a.svg"
+    first.write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 101 51">'
+        '<g id="object 2"><path d="M 10.5 20.5 L 30.5 20.5 50.5 40.5" stroke-width="3"/></g>'
+        '<polyline data-label="background" points="1.5,2.5 9.5,2.5"/></svg>'
+    )
+    convert(first, tmp_path / "b.json", "labelme", ANY)
+    convert(tmp_path / "b.json", tmp_path / "c.json", "davis", ANY)
+    lines = json.loads((tmp_path / "c.json").read_text())["scribbles"][0]
+    assert [line["object_id"] for line in lines] == [2, 0]
+    assert [line["thickness"] for line in lines] == [3, None]
+    pixels = np.array(lines[0]["path"]) * [100, 50]
+    assert np.abs(pixels - [[10, 20], [30, 20], [50, 40]]).max() < 0.02
+    assert (pixels.astype(int) == [[10, 20], [30, 20], [50, 40]]).all()  # cut off, not rounded
+
+
+def test_davis_json_frames_objects_and_thickness(tmp_path):
+    path = tmp_path / "bear.json"
+    line = {"path": [[0.1, 0.5], [0.9, 0.5]], "object_id": 1, "start_time": 0, "end_time": 9}
+    below = {"path": [[0, 1], [1, 1]], "object_id": 0}
+    path.write_text(json.dumps({"sequence": "bear", "scribbles": [[], [line, below], [line]]}))
+    with pytest.raises(InputError, match="--size"):
+        convert(path, tmp_path / "out", "bmp", ANY)
+    options = ConvertOptions(size=(96, 201), num_objects=2, thickness=15)
+    notes = convert(path, tmp_path / "out", "bmp", options)
+    assert any("start_time" in note for note in notes)
+    assert sorted(p.name for p in (tmp_path / "out" / "bear").iterdir()) == [
+        "00001.bmp",
+        "00002.bmp",
+    ]
+    labels = read_labels(tmp_path / "out" / "bear" / "00001.bmp")
+    assert labels.shape == (96, 201)
+    column = labels[:, 100]
+    assert np.count_nonzero(column == 1) == 3  # 15 pixels at 480p, a fifth of that at 96p
+    assert (column[47:50] == 1).all() or (column[46:49] == 1).all()
+    assert set(np.unique(labels)) == {0, 1, 3} and (labels[95] == 3).all()
+
+
+def test_saliency_maps_are_foreground_and_background(tmp_path):
+    labels = random_map(0, 40, 60, 4)
+    write_map(tmp_path / "a.bmp", labels)
+    (note,) = convert(tmp_path / "a.bmp", tmp_path / "a.png", "saliency", ANY)
+    assert "3 objects" in note
+    saliency = read_labels(tmp_path / "a.png")
+    assert ((saliency == 2) == (labels == 4)).all()
+    assert ((saliency == 1) == ((labels > 0) & (labels < 4))).all()
+    convert(tmp_path / "a.png", tmp_path / "back.bmp", "bmp", ANY, saliency=True)
+    assert (read_labels(tmp_path / "back.bmp") == saliency).all()
+    with pytest.raises(InputError, match="label 4"):
+        convert(tmp_path / "a.bmp", tmp_path / "b.bmp", "bmp", ANY, saliency=True)
+
+
+def test_coloured_picture_loses_only_its_anti_aliasing(tmp_path):
+    labels = random_map(1, 40, 60, 3)
+    colours = davis_palette()[labels]
+    colours[0, 10:15] = (3, 77, 201)
+    Image.fromarray(colours).save(tmp_path / "rgb.png")
+    (note,) = convert(tmp_path / "rgb.png", tmp_path / "a.bmp", "bmp", ANY)
+    assert "5 pixels" in note and "anti-aliasing" in note
+    labels[0, 10:15] = 0
+    assert (read_labels(tmp_path / "a.bmp") == labels).all()
+
+
+def test_labelme_names_and_shapes(tmp_path):
+    shapes = [
+        {"label": "dog", "points": [[5.5, 5.5], [15.5, 5.5]], "shape_type": "linestrip"},
+        {"label": "1", "points": [[5.5, 9.5]], "shape_type": "point"},
+        {"label": "bg", "points": [[5.5, 15.5], [15.5, 15.5]], "shape_type": "line"},
+        {"label": "cat", "points": [[0, 0], [5, 5], [5, 0]], "shape_type": "polygon"},
+    ]
+    content = {"shapes": shapes, "imageHeight": 20, "imageWidth": 30}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    notes = convert(tmp_path / "a.json", tmp_path / "a.bmp", "bmp", ANY)
+    labels = read_labels(tmp_path / "a.bmp")
+    assert (labels[5, 5:16] == 2).all() and labels[9, 5] == 1 and (labels[15, 5:16] == 3).all()
+    assert np.count_nonzero(labels) == 23
+    assert any("'dog', now object 2" in note for note in notes)
+    assert any("polygon" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("M1,2 3,4", [[1, 2], [3, 4]]),
+        ("m1 2l2 2h-1v.5", [[1, 2], [3, 4], [2, 4], [2, 4.5]]),
+        ("M0 0H4V3Z", [[0, 0], [4, 0], [4, 3], [0, 0]]),
+        ("M0-1L1e1-2", [[0, -1], [10, -2]]),
+    ],
+)
+def test_svg_straight_paths(data, expected):
+    (line,) = flatten(data)
+    assert (line == expected).all()
+
+
+def test_svg_curves_end_and_bend_as_they_should():
+    for data, end, middle in [
+        ("M0 0C0 10 10 10 10 0", [10, 0], [5, 7.5]),
+        ("M0 0q5 10 10 0", [10, 0], [5, 5]),
+        ("M0 0A5 5 0 0 1 10 0", [10, 0], [5, -5]),
+        ("M0 0a5 5 0 0010 0", [10, 0], [5, 5]),  # flags written without spaces
+        ("M0 0a5 5 0 1,0 10,0", [10, 0], [5, 5]),
+    ]:
+        (line,) = flatten(data)
+        assert np.allclose(line[-1], end)
+        assert np.abs(line - middle).sum(axis=1).min() < 0.5
+    (smooth,) = flatten("M0 0C0 5 5 5 5 0S10-5 10 0")
+    assert np.allclose(smooth[24:], [[10, 0]] - smooth[24::-1], atol=1e-9)  # point symmetric
+    assert len(flatten("M0 0L1 1M5 5L6 6")) == 2
+    for wrong in ("L1 2", "M1", "M1 2X", "M0 0L1 2 3", "M0 0 #"):
+        with pytest.raises(ValueError, match="path data"):
+            flatten(wrong)
+
+
+def test_svg_transforms_multiply_from_left_to_right():
+    point = matrix("translate(10 20) scale(2) rotate(90)") @ [1, 0, 1]
+    assert np.allclose(point, [10, 22, 1])
+    assert np.allclose(matrix("rotate(180 5 5)") @ [4, 5, 1], [6, 5, 1])
+    assert np.allclose(matrix("matrix(1 2 3 4 5 6)") @ [1, 1, 1], [9, 12, 1])
+    with pytest.raises(ValueError, match="wobble"):
+        matrix("wobble(3)")
+
+
+def test_larger_objects_than_allowed_are_refused():
+    drawing = Drawing((10, 10), [Stroke(5, np.array([[1.0, 1.0]]))])
+    with pytest.raises(ValueError, match="object 5"):
+        rasterize(drawing, 4, 5)
+    assert guess_num_objects(np.array([[0, 1, 255]], np.uint8)) == 1
+    assert guess_num_objects(np.array([[0, 1, 2]], np.uint8)) == 1
+
+
+def test_command_line_converts_folders_and_names_what_is_wrong(tmp_path):
+    source = tmp_path / "my maps"
+    write_map(source / "ä" / "00000.bmp", random_map(0, 30, 40, 3))
+    write_map(source / "b.bmp", random_map(1, 30, 40, 3))
+    command = [sys.executable, str(COMMAND), str(source), str(tmp_path / "out"), "--to", "svg"]
+    subprocess.run(command, check=True, capture_output=True)
+    written = sorted(p.relative_to(tmp_path / "out").as_posix() for p in tmp_path.rglob("*.svg"))
+    assert written == ["b.svg", "ä/00000.svg"]
+    (tmp_path / "out" / "b.svg").write_text("<svg><path d='M0 0L1 1'/></svg>")
+    command[2:] = [str(tmp_path / "out"), str(tmp_path / "maps"), "--to", "bmp"]
+    failed = subprocess.run(command, capture_output=True, text=True)
+    assert failed.returncode == 2 and "b.svg" in failed.stderr and "label" in failed.stderr
