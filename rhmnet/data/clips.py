@@ -211,6 +211,8 @@ def _open_image(frame: Frame, strokes: Strokes, canvas: tuple[int, int]) -> np.n
             f"{frame.scribble}: {expected[1]}x{expected[0]} pixels, but {frame.image} has "
             f"{size[1]}x{size[0]}; make scribbles at the image's size"
         )
-    if min(size) > min(canvas):  # averaging keeps a large image from aliasing; warping would not
-        image = cv2.resize(image, canvas[::-1], interpolation=cv2.INTER_AREA)
+    factor = min(size) // min(canvas)
+    if factor > 1:  # bilinear warping reads 2x2 pixels, so it would skip some of a larger image
+        reduced = (size[1] // factor, size[0] // factor)
+        image = cv2.resize(image, reduced, interpolation=cv2.INTER_AREA)
     return image

@@ -62,8 +62,8 @@ def read_labels(path: str | Path) -> np.ndarray:
 def _plain_bmp(path: str | Path, data: bytes) -> np.ndarray | None:
     """The indices of an uncompressed 8-bit BMP, or None for any other kind.
 
-    It is what scribbles are stored as; reading it here takes a tenth of a library's time, and
-    keeps indices whatever the palette (Pillow reads a two-colour one as black and white).
+    It is what scribbles are stored as; reading it here takes a quarter of Pillow's time, and keeps
+    indices whatever the palette (Pillow reads a two-colour one as black and white).
     """
     if len(data) < 54:
         raise _broken(path, "a BMP", "it is cut off")
