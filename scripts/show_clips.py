@@ -3,7 +3,7 @@
     python scripts/show_clips.py --config video_training --stage video --out clips.png -n 4
 
 A row is a clip: its frames under the supervising strokes (background white), then the initial
-scribble. Anything of the configuration can be set: data.root=PATH train.seed=7 data.max_skip=3
+scribble. Anything of the configuration can be set: data.root=PATH train.seed=7 data.minimum_area=20
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--skip", type=int, default=0, help="largest gap less one (default 0)")
     parser.add_argument("--height", type=int, default=240, help="of a frame, pixels (default 240)")
     parser.add_argument("overrides", nargs="*", metavar="group.field=value")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     if arguments.number < 1:
         raise InputError(f"--number {arguments.number}: expected at least 1")
     if arguments.out.suffix != ".png":
