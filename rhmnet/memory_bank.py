@@ -81,6 +81,7 @@ class BoundedStepMemory:
             *(x.new_empty(objects, heads, slots * self._tokens, depth) for x in initial)
         )
         self._ages: dict[ReliabilityLevel, list[int]] = {}  # stored slots, the oldest first
+        self._corrections = 0
         self._has_last = False
         self._write(self._initial, initial)
 
@@ -108,6 +109,18 @@ class BoundedStepMemory:
             old = self._slot(buffer, self._initial)
             old.copy_(torch.where(choose, new, old))
 
+    def add_initial(self, entry: MemoryEntry) -> None:
+        """Let a correction join the initial scribble, for good."""
+        self._buffers = MemoryEntry(
+            *(
+                torch.cat([old, torch.empty_like(new)], 2)
+                for old, new in zip(self._buffers, entry, strict=True)
+            )
+        )
+        slot = self._end
+        self._corrections += 1
+        self._write(slot, entry)
+
     @property
     def reads_current(self) -> bool:
         """Whether this frame's previous step is read too: once an entire target is stored."""
@@ -127,7 +140,7 @@ class BoundedStepMemory:
     @property
     def _end(self) -> int:
         """The first slot that was never used."""
-        return self._initial + 1 + sum(map(len, self._ages.values()))
+        return self._initial + 1 + self._corrections + sum(map(len, self._ages.values()))
 
     def _write(self, slot: int, entry: MemoryEntry) -> None:
         for new, buffer in zip(entry, self._buffers, strict=True):

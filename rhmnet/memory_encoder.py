@@ -46,6 +46,7 @@ class LabelEmbedding(nn.Module):
         background: whether other objects and background are marked too.
         """
         row = level if self.one_per_level else 0
+        labels = labels.to(memory.dtype)
         objects = labels[:, :-1]
         memory = memory.view(labels.shape[0], -1, *memory.shape[1:])
         memory = memory + objects.unsqueeze(-1) * self.target[row]

@@ -97,6 +97,11 @@ class RHMNet(nn.Module):
         """Where the model lies."""
         return self.position_embedding.row_embed.device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its weights, and of the images that it takes."""
+        return self.position_embedding.row_embed.dtype
+
     def encode_frame(self, images: Tensor) -> EncodedFrame:
         """images: normalised RGB, [B, 3, H, W], H and W multiples of 16."""
         features = self.feature_extractor(images)
@@ -119,7 +124,7 @@ class RHMNet(nn.Module):
         background: whether the background term is attached (`test.using_initial_bg`).
         """
         strokes = one_hot(scribble, num_objects)
-        labels = self._scribble_labels(strokes, frame.features.embedding).flatten(2)
+        labels = self._scribble_labels(strokes, frame.features.embedding.float()).flatten(2)
         tokens, entries = frame.tokens, []
         for step, reader in enumerate(self.readers):
             if step > 0:
@@ -144,7 +149,7 @@ class RHMNet(nn.Module):
         tokens = self.readers[0](tokens, position, *bank[0].read())
         reliable_logits = self.reliable_head(tokens, frame.reliable_skips)
         reliable_logits = reliable_logits.view(*valid.shape, *reliable_logits.shape[2:])
-        reliable_prob = self._aggregate(reliable_logits.sigmoid(), valid)
+        reliable_prob = self._aggregate(reliable_logits.float().sigmoid(), valid)
         reliable_memory = memory = self.label_embedding.attach(
             frame.tokens + position,
             self._soft_labels(reliable_prob, config.refine_threshold[0], HEAD_STRIDE),
@@ -286,7 +291,7 @@ class RHMNet(nn.Module):
     def _entire_prob(self, logits: Tensor, valid: Tensor) -> Tensor:
         """Aggregated probabilities of logits [B * O, 2, H/4, W/4] (0 target, 1 the rest)."""
         # softmax over two channels is the sigmoid of their difference
-        logits = logits[:, :1] - logits[:, 1:]
+        logits = (logits[:, :1] - logits[:, 1:]).float()
         if self.config.upsample_logits:
             height, width = logits.shape[-2:]
             logits = resize(logits, (height * HEAD_STRIDE, width * HEAD_STRIDE))

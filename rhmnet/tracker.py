@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+import copy
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +12,10 @@ from torch.nn import functional
 
 from rhmnet.config import STRIDE, Config
 from rhmnet.errors import InputError
-from rhmnet.labels import BACKGROUND, MAX_OBJECTS, from_disk
-from rhmnet.memory_bank import MemoryBank
+from rhmnet.inference import prepare_for_tracking, weights_version
+from rhmnet.inputs import EMPTY, check_image, check_scribble, objects_in
+from rhmnet.labels import BACKGROUND, one_hot
+from rhmnet.memory_bank import MemoryBank, MemoryEntry
 from rhmnet.model import EncodedFrame, Expansion, RHMNet
 from rhmnet.segmentation_head import resize
 from rhmnet.structures import TrackedFrame
@@ -24,7 +26,8 @@ class Tracker:
 
     Runs without gradients and dropout by itself, where the model lies. Its memory is bounded by
     `test.max_memory_length`, whatever the length of the video. One tracker serves any number of
-    videos, one after another: `start` forgets the one before.
+    videos, one after another: `start` forgets the one before. Raises InputError for images and
+    strokes of a wrong shape or size, and for objects out of range.
 
         tracker = Tracker(model, config)
         first = tracker.start(image, scribble)
@@ -34,6 +37,8 @@ class Tracker:
     def __init__(self, model: RHMNet, config: Config) -> None:
         self.model = model
         self.config = config.test
+        self._net: RHMNet | None = None
+        self._net_version: tuple | None = None
         self._bank: MemoryBank | None = None
 
     @torch.no_grad()
@@ -43,29 +48,27 @@ class Tracker:
         scribble: np.ndarray | Tensor,
         num_objects: int | None = None,
     ) -> TrackedFrame:
-        """Begin a video and predict its first frame from its own scribble.
+        """Begin a video, at any of its frames, and predict this frame from its own scribble.
 
         image: uint8 [H, W, 3], RGB.
         scribble: uint8 [H, W], 0 no stroke, 1..N objects, 255 background.
-        num_objects: N, where objects appear later than the first frame; N + 1 then means background
+        num_objects: N, where objects appear later than this frame; N + 1 then means background
         too, as on disk. By default the largest object in the scribble.
-        Raises InputError for wrong shapes, an empty scribble or an object out of range.
         """
-        image, scribble = self._check(image, scribble)
-        largest = int(scribble[scribble != BACKGROUND].max(initial=0))
-        if num_objects is None:
-            num_objects = largest
-        strokes = _strokes(scribble, num_objects)
-        self._size = image.shape[:2]
-        self._index = 0
-        self._num_objects = num_objects
-        self._valid = self._objects_in(strokes)
-        with _evaluating(self.model):
-            frame = self._encode(image)
-            self._bank = self.model.bounded_bank(
-                self._initial_memory(frame, strokes), self.config.max_memory_length
-            )
-            return self._track(frame)
+        image = check_image(image)
+        size = image.shape[:2]
+        strokes, num_objects = check_scribble(scribble, size, num_objects)
+        valid = objects_in(strokes, num_objects)
+        if not valid.any():
+            raise InputError(EMPTY)
+        self._use_current_weights()
+        self._size, self._index, self._num_objects = size, 0, num_objects
+        self._valid = self._to_device(valid)[None]
+        frame = self._encode(image)
+        self._bank = self._net.bounded_bank(
+            self._initial_memory(frame, strokes), self.config.max_memory_length
+        )
+        return self._finish(self._expand(frame))
 
     @torch.no_grad()
     def step(
@@ -73,38 +76,81 @@ class Tracker:
     ) -> TrackedFrame:
         """Predict the next frame.
 
-        scribble: strokes of objects that appear on this frame; as in `start`. Background strokes
-        are not used here, as in the release. Strokes of objects that are tracked already only
-        tell the new ones what they are not.
+        scribble: strokes on this frame, as in `start`. Those of objects without any stroke so far
+        make them appear here; background strokes play no part in that, as in the release.
+        Those of objects that are tracked already, and background strokes where no object appears,
+        are corrections: certain on this frame, and read as initial scribbles from now on.
         """
         if self._bank is None:
             raise InputError("Tracker.step was called before start; call start(image, scribble)")
-        image, scribble = self._check(image, scribble)
-        if image.shape[:2] != self._size:
-            raise InputError(
-                f"frame of size {_text(image)} in a video of {_text(np.empty(self._size))}; "
-                "expected frames of one size"
-            )
-        strokes = None if scribble is None else _strokes(scribble, self._num_objects)
-        with _evaluating(self.model):
-            frame = self._encode(image)
-            if strokes is not None:
-                self._add_objects(frame, strokes)
-            return self._track(frame)
+        image = check_image(image, self._size)
+        strokes = None
+        if scribble is not None:
+            strokes, _ = check_scribble(scribble, self._size, self._num_objects)
+        frame = self._encode(image)
+        if strokes is not None:
+            strokes = self._add_objects(frame, strokes)
+            self._add_correction(frame, strokes)
+        expansion = self._expand(frame)
+        if strokes is not None:
+            self._fix_strokes(expansion, strokes)
+        return self._finish(expansion)
 
-    def _add_objects(self, frame: EncodedFrame, strokes: np.ndarray) -> None:
-        """Give objects that appear their initial memory, in place of the empty one they had."""
-        new = self._objects_in(strokes) & ~self._valid
+    def remove_object(self, number: int) -> None:
+        """Stop tracking an object, 1..N; a later stroke makes it appear anew."""
+        if self._bank is None or not 1 <= number <= self._num_objects:
+            raise InputError(f"object {number} is not tracked; expected one of the video's")
+        self._valid[0, number - 1] = False
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state after a frame, for `restore`: to go on from there again, with other strokes."""
+        return copy.deepcopy({name: getattr(self, name) for name in _STATE})
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a snapshot, as often as wanted."""
+        for name, value in copy.deepcopy(state).items():
+            setattr(self, name, value)
+
+    def _add_objects(self, frame: EncodedFrame, strokes: np.ndarray) -> np.ndarray:
+        """Give objects that appear their initial memory, in place of the empty one they had.
+
+        Returns the strokes that are left, those of a correction.
+        """
+        tracked = self._valid[0].cpu().numpy()
+        new = objects_in(strokes, self._num_objects) & ~tracked
         if not new.any():
-            return
-        strokes = np.where(strokes == BACKGROUND, np.uint8(0), strokes)
-        entries = self._initial_memory(frame, strokes)
+            return strokes
+        objects = np.where(strokes == BACKGROUND, np.uint8(0), strokes)
+        entries = self._initial_memory(frame, objects)
+        joined = self._to_device(new)
         for step, entry in zip(self._bank.steps, entries, strict=True):
-            step.replace_initial(entry, new[0])
-        self._valid = self._valid | new
+            step.replace_initial(entry, joined)
+        self._valid = self._valid | joined
+        is_tracked = np.zeros(BACKGROUND + 1, dtype=bool)
+        is_tracked[1 : self._num_objects + 1] = tracked
+        return np.where(is_tracked[strokes], strokes, np.uint8(0))
 
-    def _track(self, frame: EncodedFrame) -> TrackedFrame:
-        expansion = self.model.expand(frame, self._bank, self._valid)
+    def _add_correction(self, frame: EncodedFrame, strokes: np.ndarray) -> None:
+        """Let strokes join the initial scribble, for good."""
+        if strokes.any():
+            entries = self._initial_memory(frame, strokes)
+            for step, entry in zip(self._bank.steps, entries, strict=True):
+                step.add_initial(entry)
+
+    def _fix_strokes(self, expansion: Expansion, strokes: np.ndarray) -> None:
+        """Make a correction's pixels certain, also for what later frames read of this one."""
+        if not strokes.any():
+            return
+        certain = one_hot(self._pad(self._to_device(strokes))[None], self._num_objects)
+        for prob in expansion.entire_probs:
+            here = functional.adaptive_max_pool2d(certain, prob.shape[-2:])
+            prob.copy_(torch.where(here.any(1, keepdim=True), here, prob))
+
+    def _expand(self, frame: EncodedFrame) -> Expansion:
+        return self._net.expand(frame, self._bank, self._valid)
+
+    def _finish(self, expansion: Expansion) -> TrackedFrame:
+        """Memorize what was predicted and hand it out."""
         self._memorize(expansion)
         self._index += 1
         prob, reliable = (
@@ -116,29 +162,33 @@ class Tracker:
 
     def _memorize(self, expansion: Expansion) -> None:
         """Store at the configured frames; on the others keep the last where that is asked for."""
-        config = self.config
+        config, net = self.config, self._net
         store = self._index % config.scribble_update_frequency == 0
         if store or config.require_last_scribble:
-            self.model.memorize_reliable(self._bank, expansion, store)
+            net.memorize_reliable(self._bank, expansion, store)
         store = self._index % config.update_frequency == 0
         if store or config.require_last:
-            self.model.memorize_entire(
+            net.memorize_entire(
                 self._bank, expansion, store, config.stored_level, config.stored_threshold
             )
 
-    def _initial_memory(self, frame: EncodedFrame, strokes: np.ndarray) -> list:
-        padded = functional.pad(self._to_device(strokes), self._padding())
-        return self.model.initial_memory(
-            frame, padded[None], self._num_objects, self.config.using_initial_bg
+    def _initial_memory(self, frame: EncodedFrame, strokes: np.ndarray) -> list[MemoryEntry]:
+        padded = self._pad(self._to_device(strokes))[None]
+        return self._net.initial_memory(
+            frame, padded, self._num_objects, self.config.using_initial_bg
         )
 
     def _encode(self, image: np.ndarray) -> EncodedFrame:
         pixels = self._to_device(image).permute(2, 0, 1)[None]
-        images = self.model.feature_extractor.normalize(pixels)
-        return self.model.encode_frame(functional.pad(images, self._padding()))
+        images = self._pad(self._net.feature_extractor.normalize(pixels))
+        return self._net.encode_frame(images.to(self._net.dtype, memory_format=torch.channels_last))
+
+    def _pad(self, maps: Tensor) -> Tensor:
+        """Zeros around [..., H, W], to multiples of 16, half on each side, the smaller first."""
+        return functional.pad(maps, self._padding())
 
     def _padding(self) -> tuple[int, int, int, int]:
-        """Left, right, top, bottom to multiples of 16, the smaller half first."""
+        """Left, right, top, bottom, in pixels."""
         height, width = (-side % STRIDE for side in self._size)
         return width // 2, width - width // 2, height // 2, height - height // 2
 
@@ -148,71 +198,15 @@ class Tracker:
         full = resize(prob, (top + height + bottom, left + width + right))
         return full[0, :, top : top + height, left : left + width]
 
-    def _objects_in(self, strokes: np.ndarray) -> Tensor:
-        """bool [1, O] on the device: the objects that have a stroke."""
-        present = np.zeros((1, self._num_objects), dtype=bool)
-        values = np.unique(strokes)
-        present[0, values[(values > 0) & (values != BACKGROUND)] - 1] = True
-        return self._to_device(present)
-
     def _to_device(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.model.device)
 
-    @staticmethod
-    def _check(
-        image: np.ndarray | Tensor, scribble: np.ndarray | Tensor | None
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        image = _to_numpy(image)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise InputError(
-                f"image of {image.dtype} {list(image.shape)}; expected uint8 [H, W, 3], RGB"
-            )
-        if scribble is None:
-            return image, None
-        scribble = _to_numpy(scribble)
-        if scribble.dtype != np.uint8 or scribble.ndim != 2:
-            raise InputError(
-                f"scribble of {scribble.dtype} {list(scribble.shape)}; expected uint8 [H, W]"
-            )
-        if scribble.shape != image.shape[:2]:
-            raise InputError(
-                f"scribble of size {_text(scribble)} on a frame of {_text(image)}; "
-                "expected the frame's size"
-            )
-        return image, scribble
+    def _use_current_weights(self) -> None:
+        """Prepare the network again if its weights were changed since."""
+        version = weights_version(self.model)
+        if self._net is None or self._net_version != version:
+            self._net = prepare_for_tracking(self.model, self.config.precision)
+            self._net_version = version
 
 
-def _strokes(scribble: np.ndarray, num_objects: int) -> np.ndarray:
-    """Strokes as in memory (background 255), checked to hold an object and none out of range."""
-    if not 1 <= num_objects <= MAX_OBJECTS:
-        if num_objects == 0:
-            raise InputError("scribble is empty: expected a stroke (value 1, 2, ...) on an object")
-        raise InputError(f"num_objects={num_objects}: expected 1..{MAX_OBJECTS}")
-    try:
-        strokes = from_disk(scribble, num_objects)
-    except ValueError as error:
-        raise InputError(f"scribble: {error}; num_objects in start sets the range") from None
-    if not ((strokes > 0) & (strokes != BACKGROUND)).any():
-        raise InputError("scribble is empty: expected a stroke (value 1, 2, ...) on an object")
-    return strokes
-
-
-@contextlib.contextmanager
-def _evaluating(model: RHMNet) -> Iterator[None]:
-    """Dropout off meanwhile; a model that is being trained goes on in training mode."""
-    training = model.training
-    if training:
-        model.eval()
-    try:
-        yield
-    finally:
-        if training:
-            model.train()
-
-
-def _to_numpy(array: np.ndarray | Tensor) -> np.ndarray:
-    return array.cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
-
-
-def _text(array: np.ndarray) -> str:
-    return f"{array.shape[0]} x {array.shape[1]}"
+_STATE = ("_bank", "_valid", "_size", "_index", "_num_objects")

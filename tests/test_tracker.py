@@ -9,6 +9,7 @@ from small import made_up_video, small_config, small_model
 
 import rhmnet
 from rhmnet.errors import InputError
+from rhmnet.inference import prepare_for_tracking
 
 
 def test_tracker_equals_the_clip_unroll_when_their_options_match() -> None:
@@ -26,7 +27,7 @@ def test_tracker_equals_the_clip_unroll_when_their_options_match() -> None:
     tracker = rhmnet.Tracker(model, config)
     for t, image in enumerate(video):
         out = tracker.step(image) if t else tracker.start(image, scribble)
-        assert torch.allclose(out.probabilities, clip.entire_prob[0, t, -1], atol=1e-6)
+        assert torch.allclose(out.probabilities, clip.entire_prob[0, t, -1], atol=1e-4)
 
 
 def test_outputs() -> None:
@@ -143,3 +144,78 @@ def test_frames_of_one_size_and_start_before_step() -> None:
     tracker.start(video[0], scribble)
     with pytest.raises(InputError, match="48 x 64 in a video of 64 x 64"):
         tracker.step(video[0][:48])
+
+
+def test_correction_is_certain_on_its_frame_and_stays_in_memory() -> None:
+    video, scribble = made_up_video(3, 50, 70, 2)
+    config = small_config()
+    tracker = rhmnet.Tracker(small_model(config), config)
+    tracker.start(video[0], scribble)
+    state = tracker.snapshot()
+    plain = [tracker.step(image) for image in video[1:]]
+    tracker.restore(state)
+    stroke = np.zeros_like(scribble)
+    stroke[40:44, 5:60] = 2
+    stroke[2:6, 5:60] = 255
+    corrected = [tracker.step(video[1], stroke), tracker.step(video[2])]
+    labels = corrected[0].labels.numpy()
+    assert (labels[40:44, 5:60] == 2).all() and (labels[2:6, 5:60] == 0).all()
+    assert not torch.equal(plain[1].probabilities, corrected[1].probabilities)
+    tracker.restore(state)  # a snapshot serves again, untouched by what came after
+    again = [tracker.step(image) for image in video[1:]]
+    assert torch.equal(plain[1].probabilities, again[1].probabilities)
+
+
+def test_removed_object_is_gone_and_may_come_back() -> None:
+    video, scribble = made_up_video(4, 64, 96, 2)
+    config = small_config()
+    tracker = rhmnet.Tracker(small_model(config), config)
+    tracker.start(video[0], scribble)
+    tracker.remove_object(1)
+    gone = tracker.step(video[1])
+    assert gone.probabilities[0].max() < 1e-6 and not (gone.labels == 1).any()
+    assert tracker.step(video[2], np.where(scribble == 1, 1, 0).astype(np.uint8))
+    assert tracker.step(video[3]).probabilities[0].max() > 1e-3
+    with pytest.raises(InputError, match="object 3 is not tracked"):
+        tracker.remove_object(3)
+
+
+def test_weights_loaded_later_are_used(tmp_path) -> None:
+    video, scribble = made_up_video(1, 64, 64, 1)
+    config = small_config()
+    model, other = small_model(config, seed=0), small_model(config, seed=1)
+    tracker = rhmnet.Tracker(model, config)
+    before = tracker.start(video[0], scribble).probabilities
+    rhmnet.save_checkpoint(tmp_path / "other.pth.tar", other, config, epoch=1)
+    rhmnet.load_checkpoint(model, tmp_path / "other.pth.tar")
+    after = tracker.start(video[0], scribble).probabilities
+    wanted = rhmnet.Tracker(other, config).start(video[0], scribble).probabilities
+    assert torch.equal(after, wanted) and not torch.equal(before, after)
+
+
+def test_folded_norms_give_the_same_features() -> None:
+    model = small_model()
+    for name, buffer in model.feature_extractor.backbone.named_buffers():
+        if name.endswith(("running_var", "weight")):
+            buffer.uniform_(0.5, 1.5)
+        else:
+            buffer.normal_(0, 0.1)
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        wanted = model.feature_extractor(images)
+        found = prepare_for_tracking(model, "float32").feature_extractor(images)
+    for one, other in zip(wanted, found, strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
+
+
+def test_half_precision_labels_agree() -> None:
+    video, scribble = made_up_video(3, 64, 96, 2)
+    wanted = found = None
+    model = small_model()
+    for precision in ("float32", "bfloat16"):
+        config = small_config(f"test.precision={precision}")
+        tracker = rhmnet.Tracker(model, config)
+        tracker.start(video[0], scribble)
+        wanted, found = found, tracker.step(video[1])
+    assert found.probabilities.dtype == torch.float32
+    assert (wanted.labels == found.labels).float().mean() > 0.9
