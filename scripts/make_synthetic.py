@@ -1,6 +1,6 @@
 """Make scribbled data: COCO, DAVIS and Youtube-VOS trees of procedural scenes.
 
-    python scripts/make_synthetic.py datasets_synthetic --seed 0 --size small
+    python scripts/make_synthetic.py datasets/synthetic --seed 0 --size small
 
 The same seed and size give the same bytes. A folder that was made with them already is kept.
 """
