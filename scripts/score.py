@@ -57,7 +57,7 @@ def parse() -> argparse.Namespace:
         help="DAVIS-2016: merge all objects (the standard), or keep object 1 as the release does",
     )
     parser.add_argument("--checkpoint", type=Path, help="refuse masks older than these weights")
-    parser.add_argument("--workers", type=int, help="processes (default: one a core)")
+    parser.add_argument("--workers", type=int, help="threads (default: one a core)")
     parser.add_argument("--out", type=Path, help="write scores.json and scores.csv to this folder")
     return parser.parse_args()
 

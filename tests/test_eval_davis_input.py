@@ -139,6 +139,17 @@ def test_255_in_annotations(davis16):
         davis16.annotation(path)
 
 
+def test_empty_first_annotation_and_two_frames(davis17):
+    save(davis17.root / "Annotations/480p/ant/00000.png", np.zeros((HEIGHT, WIDTH), np.uint8))
+    with pytest.raises(InputError, match=r"ant/00000\.png: no object in it"):
+        read_prompt(davis17, davis17.video("ant"), 0)
+    for frame in range(2, FRAMES):
+        (davis17.root / f"Annotations/480p/ant/{frame:05d}.png").unlink()
+        (davis17.root / f"JPEGImages/480p/ant/{frame:05d}.jpg").unlink()
+    with pytest.raises(InputError, match="video ant: 2 frames"):
+        davis17.video("ant")
+
+
 def test_perfect_results_score_one(davis17, results):
     scores = score(davis17, results)
     assert all((values == 1).all() for values in scores.values())

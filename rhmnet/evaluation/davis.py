@@ -87,7 +87,19 @@ class Davis:
                 f"annotations in {annotations[0].parent} (first without its other half: {lone[0]})"
                 "; restore the missing file"
             )
+        if len(frames) < 3:
+            raise InputError(
+                f"video {name}: {len(frames)} frames; expected 3 or more, since the first and the "
+                "last are not scored"
+            )
         return Video(name, frames, annotations)
+
+    def first_annotation(self, video: Video) -> Annotation:
+        """The label map that says which objects a video has. Raises InputError if it is empty."""
+        annotation = self.annotation(video.annotations[0])
+        if not annotation.labels.any():
+            raise InputError(f"{video.annotations[0]}: no object in it; expected labels 1..N")
+        return annotation
 
     def annotation(self, path: Path) -> Annotation:
         """Read a label map. Raises InputError for 255 beside other labels, or in DAVIS-2017."""

@@ -34,7 +34,7 @@ def read_prompt(
     an object, or with a label out of range.
     """
     first = video.annotations[0]
-    annotation = davis.annotation(first)
+    annotation = davis.first_annotation(video)
     num_objects = int(annotation.labels.max())
     if mask_init:
         scribble, path = annotation.labels, first

@@ -116,6 +116,9 @@ class Evaluation:
         ):
             scores = {}
             for task in tasks:
+                for score in scores.values():
+                    if score.done():
+                        score.result()  # an error is raised now, not after hours of tracking
                 folder = self.masks(task.group) / task.video.name
                 bar.set_description(f"{task.video.name} g{task.group}")
                 prompt = self._prompt(task)

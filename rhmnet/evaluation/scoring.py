@@ -6,11 +6,9 @@ missing frames, masks of colours, 255 as an id, ids above the number of objects.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import sys
 from collections.abc import Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +19,7 @@ from rhmnet.errors import InputError
 from rhmnet.evaluation.davis import Davis, Reading, Video
 from rhmnet.evaluation.metrics import frame_scores
 
-_CHUNK = 12  # frames a task: few enough to fill all processes, enough to be worth sending
+_CHUNK = 12  # frames a task: few enough to keep every thread busy to the end
 
 
 def score_folder(
@@ -40,9 +38,9 @@ def score_folder(
     videos = [davis.video(name) for name in names]
     for video in videos:
         check_complete(video, Path(folder) / video.name)
-    workers = workers or _cores()
+    # Threads: reading, decoding and OpenCV's work all run outside Python's lock.
     with (
-        _pool(workers) as pool,
+        ThreadPoolExecutor(workers or _cores()) as pool,
         tqdm(
             total=sum(len(v.frames) - 2 for v in videos), unit="frame", disable=not progress
         ) as bar,
@@ -68,11 +66,9 @@ def score_video(davis: Davis, video: Video, folder: Path, reading: Reading) -> n
 
 
 def check_complete(video: Video, folder: Path) -> None:
-    """Raise InputError unless there is a mask for each frame and a frame between first and last."""
+    """Raise InputError unless there is a mask for each frame."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected the masks of video {video.name}")
-    if len(video.frames) < 3:
-        raise InputError(f"video {video.name}: nothing to score in {len(video.frames)} frames")
     present = {p.name for p in folder.glob("*.png")}
     missing = [p.name for p in video.annotations if p.name not in present]
     if missing:
@@ -85,12 +81,6 @@ def check_complete(video: Video, folder: Path) -> None:
 def _cores() -> int:
     """Cores this process may use, which a container may have made fewer than the machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _pool(workers: int) -> Executor:
-    """Worker processes. Forked on Linux, where they start at once; nothing else runs in them."""
-    method = "fork" if sys.platform == "linux" else "spawn"
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(method))
 
 
 def _submit(
@@ -111,10 +101,8 @@ def _objects(davis: Davis, video: Video, reading: Reading) -> tuple[int, int | N
 
     None where the annotations are binary: they don't say how many objects a system followed.
     """
-    first = davis.annotation(video.annotations[0])
+    first = davis.first_annotation(video)
     count = int(first.labels.max())
-    if count == 0:
-        raise InputError(f"{video.annotations[0]}: no object in it; expected labels 1..N")
     scored = count if reading is Reading.OBJECTS else 1
     return scored, None if first.binary else count
 
