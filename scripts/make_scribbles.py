@@ -21,9 +21,11 @@ from pathlib import Path
 from rhmnet.errors import InputError, run_command
 from rhmnet.scribbles.make import Recipe, default_workers, make_scribbles, write_coco_list
 from rhmnet.scribbles.placing import place
-from rhmnet.scribbles.sources import coco_jobs, folder_jobs, video_jobs
+from rhmnet.scribbles.sources.coco import coco_jobs
+from rhmnet.scribbles.sources.maps import folder_jobs, video_jobs
 from rhmnet.scribbles.strokes import StrokeOptions
 
+YEARS = ("2017", "2016")
 COCO_MIN_AREA = 100.0
 """Training counts objects of more than 100 stroke pixels: what is smaller can never have them."""
 
@@ -57,9 +59,11 @@ def _coco(arguments: argparse.Namespace) -> None:
 
 def _davis(arguments: argparse.Namespace) -> None:
     root = arguments.root
-    listing = root / "ImageSets" / arguments.year / f"{arguments.split}.txt"
-    if not listing.is_file():
-        raise InputError(f"{listing}: no such file; name the folder that holds ImageSets, --year")
+    years = (arguments.year,) if arguments.year else YEARS
+    lists = [root / "ImageSets" / year / f"{arguments.split}.txt" for year in years]
+    listing = next((path for path in lists if path.is_file()), None)
+    if listing is None:
+        raise InputError(f"{lists[0]}: no such file; name the folder that holds ImageSets")
     masks, videos = root / "Annotations" / "480p", listing.read_text().split()
     if arguments.split == "train":
         _make(arguments, video_jobs(masks, videos), [root / "train_scribbles"])
@@ -111,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     davis = kinds.add_parser("davis", parents=common, help="DAVIS annotation folders")
     davis.add_argument("root", type=Path, help="folder that holds Annotations/ and ImageSets/")
     davis.add_argument("--split", choices=("train", "val"), required=True, help="val: first frames")
-    davis.add_argument("--year", choices=("2016", "2017"), default="2017", help="(default 2017)")
+    davis.add_argument("--year", choices=YEARS, help="list of videos (default: the newest there)")
 
     youtube = kinds.add_parser("youtube", parents=common, help="YouTube-VOS annotation folders")
     youtube.add_argument("root", type=Path, help="folder that holds train/ and valid/")

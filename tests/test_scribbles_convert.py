@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +18,6 @@ from rhmnet.scribbles.formats.svg_path import flatten, matrix
 from rhmnet.scribbles.make import write_map
 from rhmnet.visualize import davis_palette
 
-COMMAND = Path(__file__).parents[1] / "scripts" / "convert_scribbles.py"
 ANY = ConvertOptions()
 
 
@@ -187,17 +183,3 @@ def test_larger_objects_than_allowed_are_refused():
         rasterize(drawing, 4, 5)
     assert guess_num_objects(np.array([[0, 1, 255]], np.uint8)) == 1
     assert guess_num_objects(np.array([[0, 1, 2]], np.uint8)) == 1
-
-
-def test_command_line_converts_folders_and_names_what_is_wrong(tmp_path):
-    source = tmp_path / "my maps"
-    write_map(source / "ä" / "00000.bmp", random_map(0, 30, 40, 3))
-    write_map(source / "b.bmp", random_map(1, 30, 40, 3))
-    command = [sys.executable, str(COMMAND), str(source), str(tmp_path / "out"), "--to", "svg"]
-    subprocess.run(command, check=True, capture_output=True)
-    written = sorted(p.relative_to(tmp_path / "out").as_posix() for p in tmp_path.rglob("*.svg"))
-    assert written == ["b.svg", "ä/00000.svg"]
-    (tmp_path / "out" / "b.svg").write_text("<svg><path d='M0 0L1 1'/></svg>")
-    command[2:] = [str(tmp_path / "out"), str(tmp_path / "maps"), "--to", "bmp"]
-    failed = subprocess.run(command, capture_output=True, text=True)
-    assert failed.returncode == 2 and "b.svg" in failed.stderr and "label" in failed.stderr

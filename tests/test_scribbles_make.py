@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +13,10 @@ from pycocotools import mask as rle_tools
 from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
 from rhmnet.scribbles.make import Recipe, make_scribbles, write_coco_list
-from rhmnet.scribbles.sources import coco_jobs, folder_jobs, video_jobs
+from rhmnet.scribbles.sources.coco import coco_jobs
+from rhmnet.scribbles.sources.maps import folder_jobs, video_jobs
 from rhmnet.scribbles.strokes import StrokeOptions
 
-COMMAND = Path(__file__).parents[1] / "scripts" / "make_scribbles.py"
 RECIPE = Recipe(3, StrokeOptions())
 
 
@@ -116,7 +114,7 @@ def test_other_options_and_others_scribbles_are_not_mixed_in(tmp_path):
     jobs = folder_jobs(tmp_path / "masks", None)
     make_scribbles(jobs, [tmp_path / "out"], RECIPE)
     thicker = Recipe(3, StrokeOptions(thickness=30))
-    with pytest.raises(InputError, match=r"thickness 5\.0 not 30"):
+    with pytest.raises(InputError, match=r"thickness 7\.0 not 30"):
         make_scribbles(jobs, [tmp_path / "out"], thicker)
     assert make_scribbles(jobs, [tmp_path / "out"], thicker, overwrite=True)[0].drawn == 1
     with pytest.raises(InputError, match="not made here"):
@@ -171,17 +169,3 @@ def test_faulty_input_is_named(tmp_path):
     write_png(tmp_path / "masks" / "a.png", two_boxes(5))
     with pytest.raises(InputError, match=r"label 5 found; expected 1\.\.3"):
         list(folder_jobs(tmp_path / "masks", 3)[0].scenes())
-
-
-def test_command_line(tmp_path):
-    path = write_coco(tmp_path / "instances.json")
-    (tmp_path / "my images").mkdir()
-    Image.new("RGB", (160, 120)).save(tmp_path / "my images" / "zwölf dinge.jpg")
-    command = [sys.executable, str(COMMAND), "coco", str(tmp_path / "COCO"), "--workers", "1"]
-    command += ["--annotations", str(path), "--images", str(tmp_path / "my images")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "lists 1 images; 0 have no object" in done.stdout
-    assert (tmp_path / "COCO" / "images" / "zwölf dinge.jpg").is_file()
-    failed = subprocess.run([*command, "--seed", "5"], capture_output=True, text=True)
-    assert failed.returncode == 2
-    assert "seed 0 not 5" in failed.stderr and "Traceback" not in failed.stderr

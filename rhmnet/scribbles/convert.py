@@ -37,7 +37,7 @@ class ConvertOptions:
 
     size: tuple[int, int] | None = None  # H, W of the image, for lines; None: as the file says
     num_objects: int | None = None  # N; None: the largest object, in maps the largest label - 1
-    thickness: float = 5.0  # of lines without any, pixels at 480p
+    thickness: float = 7.0  # of lines without any, pixels at 480p
 
 
 def convert(

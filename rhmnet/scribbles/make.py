@@ -19,7 +19,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from rhmnet.errors import InputError
-from rhmnet.scribbles.sources import CocoJob, MapJob
+from rhmnet.scribbles.sources.coco import CocoJob
+from rhmnet.scribbles.sources.maps import MapJob
 from rhmnet.scribbles.strokes import StrokeOptions, draw_scribble
 
 VERSION = 1

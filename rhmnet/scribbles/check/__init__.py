@@ -1,0 +1,1 @@
+"""Check trees of scribbles, file by file: what is wrong with them, and how to mend it."""

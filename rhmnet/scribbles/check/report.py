@@ -1,0 +1,124 @@
+"""What a check finds: findings, a table, a contact sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from rhmnet.data.files import read_image, read_labels
+from rhmnet.errors import InputError
+from rhmnet.labels import BACKGROUND
+from rhmnet.visualize import contact_sheet, draw_scribble
+
+SHEET_PICTURES = 24
+SHEET_COLUMNS = 4
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong, or worth knowing."""
+
+    where: Path
+    what: str
+    remedy: str
+    severe: bool = True
+    """True where it would break training or evaluation."""
+
+    def __str__(self) -> str:
+        return f"{'error' if self.severe else 'note'}: {self.where}: {self.what}; {self.remedy}"
+
+
+class Sample(NamedTuple):
+    """A frame for the contact sheet."""
+
+    image: Path
+    scribble: Path
+    background: int
+    """Label value of its background's strokes."""
+
+
+@dataclass
+class Row:
+    """One set's line in the table."""
+
+    name: str
+    videos: int = 0
+    frames: int = 0
+    objects: int = 0
+    """Of images, or of videos, together."""
+    object_pixels: int = 0
+    background_pixels: int = 0
+    pixels: int = 0
+
+    def count(self, labels: np.ndarray, background: int) -> None:
+        """Add one scribble, uint8 [H, W]."""
+        drawn, behind = np.count_nonzero(labels), np.count_nonzero(labels == background)
+        self.frames += 1
+        self.object_pixels += drawn - behind
+        self.background_pixels += behind
+        self.pixels += labels.size
+
+
+@dataclass
+class Report:
+    """Everything that a check found."""
+
+    findings: list[Finding] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+
+    def error(self, where: Path, what: str, remedy: str) -> None:
+        """Add what would break training or evaluation."""
+        self.findings.append(Finding(where, what, remedy))
+
+    def note(self, where: Path, what: str, remedy: str) -> None:
+        """Add what is worth knowing, but breaks nothing."""
+        self.findings.append(Finding(where, what, remedy, severe=False))
+
+    def broken(self) -> bool:
+        """Whether anything would break training or evaluation."""
+        return any(finding.severe for finding in self.findings)
+
+    def table(self) -> str:
+        """Videos, frames, objects and strokes' share of pixels, one line a set."""
+        head = ("set", "videos", "frames", "objects", "object strokes", "background strokes")
+        lines = [head, *(_cells(row) for row in self.rows)]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+        return "\n".join(
+            "  ".join(
+                cell.ljust(width) if i == 0 else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            )
+            for line in lines
+        )
+
+    def sheet(self) -> np.ndarray | None:
+        """Strokes over images, spread evenly over the samples; uint8 [H, W, 3] RGB, or None."""
+        pictures, captions = [], []
+        for sample in _spread(self.samples, SHEET_PICTURES):
+            try:
+                image, labels = read_image(sample.image), read_labels(sample.scribble)
+            except InputError:
+                continue
+            if image.shape[:2] == labels.shape:
+                strokes = np.where(labels == sample.background, np.uint8(BACKGROUND), labels)
+                pictures.append(draw_scribble(image, strokes))
+                name = f"{sample.scribble.parent.name}/{sample.scribble.stem}"
+                captions.append(name.encode("ascii", "replace").decode()[-28:])
+        return contact_sheet(pictures, captions, SHEET_COLUMNS) if pictures else None
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    shares = (row.object_pixels, row.background_pixels)
+    videos = str(row.videos) if row.videos else "-"
+    percent = [f"{100 * share / row.pixels:.2f} %" if row.pixels else "-" for share in shares]
+    return (row.name, videos, str(row.frames), str(row.objects), *percent)
+
+
+def _spread(samples: list[Sample], count: int) -> Iterable[Sample]:
+    if len(samples) <= count:
+        return samples
+    return (samples[round(i)] for i in np.linspace(0, len(samples) - 1, count))
