@@ -47,12 +47,16 @@ class ClipLosses(nn.Module):
 
     def forward(self, clip: Clip) -> dict[str, Tensor]:
         """The losses by name and their weighted `total`, scalars in float32."""
+        return self.criterion(clip, self.predict(clip))
+
+    def predict(self, clip: Clip) -> ClipPrediction:
+        """The network's part of the step, in float32 from here on."""
         last_scribble = clip.last_scribble if self.run_backward else None
         with torch.autocast(clip.frames.device.type, self.dtype, enabled=self.dtype is not None):
             prediction = self.model(
                 clip.frames, clip.first_scribble, clip.num_objects, last_scribble
             )
-        return self.criterion(clip, ClipPrediction(*(_in_float32(x) for x in prediction)))
+        return ClipPrediction(*(_in_float32(x) for x in prediction))
 
 
 class Hooks(NamedTuple):
