@@ -26,13 +26,15 @@ def main() -> None:
     names = select(davis.names(), None, None, args.video_name)
     reading = reading_of(davis.year, args.davis16)
     sets = {}
+    unique = len({folder.name for folder in args.results}) == len(args.results)
     for folder in args.results:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; expected masks as <video>/<frame>.png")
         check_weights(folder)
         if args.checkpoint:
             check_newer(folder, names, args.checkpoint)
-        sets[str(folder)] = score_folder(davis, folder, names, reading, args.workers, progress=True)
+        label = folder.name if unique else str(folder)
+        sets[label] = score_folder(davis, folder, names, reading, args.workers, progress=True)
     header = {"year": davis.year, "set": davis.split, "videos": names, "reading": reading.value}
     report = build_report(header, sets)
     print(f"DAVIS-{davis.year} {davis.split}, {len(names)} videos: {reading.value}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 import threading
@@ -15,7 +16,6 @@ import pytest
 import torch
 from PIL import Image
 
-import eval_davis
 import rhmnet
 from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
@@ -26,6 +26,14 @@ from rhmnet.evaluation.scoring import score_folder
 
 HEIGHT, WIDTH, FRAMES = 40, 56, 5
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def load_script(path: str) -> types.ModuleType:
+    """A script of the repository as a module, wherever pytest was started."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
 
 
 def masks_of(frame: int) -> np.ndarray:
@@ -99,7 +107,7 @@ def run(monkeypatch, tmp_path: Path, *options: str) -> None:
     network = ["--opts", "model.backbone=resnet18", "model.pretrained=none"]
     argv = ["eval_davis.py", *fixed, *weights, *options, *network]
     monkeypatch.setattr(sys, "argv", argv)
-    eval_davis.main()
+    load_script("eval_davis.py").main()
 
 
 def scores_of(tmp_path: Path, year: int) -> dict:

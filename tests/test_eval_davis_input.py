@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 
 import numpy as np
 import pytest
-from test_eval_davis import FRAMES, HEIGHT, ROOT, WIDTH, make_davis, masks_of, save
+from test_eval_davis import FRAMES, HEIGHT, WIDTH, load_script, make_davis, masks_of, save
 
 from rhmnet.errors import InputError, run_command
 from rhmnet.evaluation.command import choose_groups, find_checkpoint
@@ -208,9 +207,7 @@ def test_checkpoint_is_found_by_configuration_and_epoch(tmp_path, monkeypatch):
 
 def run_score(monkeypatch, *arguments):
     """Exit code of scripts/score.py."""
-    spec = importlib.util.spec_from_file_location("score", ROOT / "scripts/score.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_script("scripts/score.py")
     monkeypatch.setattr(sys, "argv", ["score.py", *map(str, arguments)])
     with pytest.raises(SystemExit) as leaving:
         run_command(script.main)

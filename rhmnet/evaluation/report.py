@@ -63,7 +63,8 @@ def build_report(header: Mapping[str, Any], sets: Mapping[str, VideoScores]) -> 
 def format_report(report: Mapping[str, Any]) -> str:
     """Two tables: the sets with their mean and deviation, and the objects' means over the sets."""
     sets = report["sets"]
-    width = max(18, *(len(name) + 2 for part in sets.values() for name in part["objects"]))
+    names = [*sets, *(name for part in sets.values() for name in part["objects"])]
+    width = max(18, *(len(name) + 2 for name in names))
     lines = [f"{'Set':<{width}}" + "".join(f"{c:>10}" for c in COLUMNS)]
     rows = {**{name: part["global"] for name, part in sets.items()}}
     if len(sets) > 1:
