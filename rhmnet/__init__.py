@@ -8,11 +8,15 @@ first = tracker.start(image, scribble)
 later = tracker.step(image)
 """
 
-from rhmnet.checkpoint import load_checkpoint, save_checkpoint
-from rhmnet.config import Config, load_config
-from rhmnet.errors import InputError
-from rhmnet.model import RHMNet, build_model
-from rhmnet.tracker import Tracker
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rhmnet.checkpoint import load_checkpoint, save_checkpoint
+    from rhmnet.config import Config, load_config
+    from rhmnet.errors import InputError
+    from rhmnet.model import RHMNet, build_model
+    from rhmnet.tracker import Tracker
 
 __all__ = [
     "Config",
@@ -24,3 +28,25 @@ __all__ = [
     "load_config",
     "save_checkpoint",
 ]
+
+# Imported on first use: scoring, scribbles and loader processes need no PyTorch network.
+_ROOMS = {
+    "Config": "config",
+    "InputError": "errors",
+    "RHMNet": "model",
+    "Tracker": "tracker",
+    "build_model": "model",
+    "load_checkpoint": "checkpoint",
+    "load_config": "config",
+    "save_checkpoint": "checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'rhmnet' has no attribute {name!r}")
+    return getattr(import_module(f"rhmnet.{_ROOMS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
