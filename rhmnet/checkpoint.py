@@ -93,10 +93,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
                 "could run code; expected a dict with a state_dict of tensors"
             ) from None
         raise InputError(f"{path}: not a checkpoint: {_first_line(error)}") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
+        detail = f" ({_first_line(error)})" if " " in str(error) else ""
         raise InputError(
-            f"{path}: cut off or not a checkpoint ({_first_line(error)}); expected a file written "
-            "by torch.save"
+            f"{path}: cut off or not a checkpoint{detail}; expected a file written by torch.save"
         ) from None
     if isinstance(content, Mapping) and "state_dict" not in content and _is_state(content):
         content = {"state_dict": content}
