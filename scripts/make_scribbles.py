@@ -86,7 +86,7 @@ def _folder(arguments: argparse.Namespace) -> None:
 
 
 def _make(arguments: argparse.Namespace, jobs: list, folders: list[Path], **selection) -> list:
-    recipe = Recipe(arguments.seed, arguments.options, selection)
+    recipe = Recipe(arguments.seed, arguments.options, tuple(selection.items()))
     made = make_scribbles(jobs, folders, recipe, arguments.workers, arguments.overwrite)
     drawn, kept = sum(one.drawn for one in made), len(made) * len(folders)
     places = ", ".join(str(folder) for folder in folders)
@@ -146,7 +146,9 @@ def _common_options() -> argparse.ArgumentParser:
     common.add_argument(
         "--workers", type=int, default=default_workers(), help="processes (default: all cores)"
     )
-    common.add_argument("--overwrite", action="store_true", help="draw anew what is there")
+    common.add_argument(
+        "--overwrite", action="store_true", help="remove what was made here, draw anew"
+    )
     strokes = common.add_argument_group("strokes")
     for field in dataclasses.fields(StrokeOptions):
         kind = type(field.default)

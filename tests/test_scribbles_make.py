@@ -169,3 +169,18 @@ def test_faulty_input_is_named(tmp_path):
     write_png(tmp_path / "masks" / "a.png", two_boxes(5))
     with pytest.raises(InputError, match=r"label 5 found; expected 1\.\.3"):
         list(folder_jobs(tmp_path / "masks", 3)[0].scenes())
+
+
+def test_overwriting_that_was_stopped_leaves_nothing_of_the_old(tmp_path):
+    for name in "ab":
+        write_png(tmp_path / "masks" / f"{name}.png", two_boxes(1))
+    jobs, out = folder_jobs(tmp_path / "masks", None), tmp_path / "out"
+    make_scribbles(jobs, [out], RECIPE)
+    thicker = Recipe(3, StrokeOptions(thickness=30))
+    (tmp_path / "masks" / "b.png").rename(tmp_path / "masks" / "away")
+    with pytest.raises(InputError, match="no such file"):
+        make_scribbles(jobs, [out], thicker, overwrite=True)
+    assert [path.name for path in out.glob("*.bmp")] == ["a.bmp"]
+    (tmp_path / "masks" / "away").rename(tmp_path / "masks" / "b.png")
+    assert [one.drawn for one in make_scribbles(jobs, [out], thicker)] == [0, 1]
+    assert min(np.count_nonzero(read_labels(path) == 1) for path in out.glob("*.bmp")) > 60

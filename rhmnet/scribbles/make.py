@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -45,12 +46,13 @@ class Recipe(NamedTuple):
 
     seed: int
     options: StrokeOptions
-    selection: dict = {}  # noqa: RUF012  what was picked from the source; never changed
+    selection: tuple[tuple[str, int | None], ...] = ()
+    """What was picked from the source, as (option, value)."""
 
     def stamp(self) -> dict:
         """What a folder's stamp says of it."""
         options = dataclasses.asdict(self.options)
-        return {"version": VERSION, "seed": self.seed, **options, **self.selection}
+        return {"version": VERSION, "seed": self.seed, **options, **dict(self.selection)}
 
 
 def make_scribbles(
@@ -63,19 +65,24 @@ def make_scribbles(
     """Write `<folder>/<name>.bmp` for every scene of the jobs, one differing set in each folder.
 
     workers: processes; 1 works in this one. Files that are there are kept, so that a run that
-    was killed goes on where it was; `overwrite` draws them anew.
+    was killed goes on where it was; `overwrite` first removes those that were made here.
     Returns what was made or kept, in the order of the jobs.
     Raises InputError where a folder holds scribbles that were made otherwise, or by others.
     """
     for folder in folders:
-        claim(folder, recipe, overwrite)
+        _check_ours(folder, recipe, overwrite)
+    for folder in folders:  # only when none of them is refused
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.rglob("*.bmp") if overwrite else ():
+            path.unlink()
+        (folder / STAMP).write_text(json.dumps(recipe.stamp(), indent=1) + "\n")
     results: dict[int, list[Made]] = {}
     # many small jobs travel together; few stay single, so that no worker ends long after another
     size = max(1, min(MAX_CHUNK, len(jobs) // (8 * workers)))
     numbered = list(enumerate(jobs))
     work = (numbered[i : i + size] for i in range(0, len(jobs), size))
     with tqdm(total=sum(len(job.names) for job in jobs), unit="image", desc="scribbles") as bar:
-        for part in _run(work, (tuple(folders), recipe, overwrite), workers):
+        for part in _run(work, (tuple(folders), recipe), workers):
             for index, made in part:
                 results[index] = made
                 bar.update(len(jobs[index].names))
@@ -102,11 +109,14 @@ def write_coco_list(path: Path, jobs: Sequence[CocoJob], made: Iterable[Made]) -
     return len(entries)
 
 
-def claim(folder: Path, recipe: Recipe, overwrite: bool) -> None:
-    """Stamp a folder as ours; refuse one that holds others' scribbles or differently made ones."""
+def _check_ours(folder: Path, recipe: Recipe, overwrite: bool) -> None:
+    """Refuse a folder that holds others' scribbles, or differently made ones."""
     stamp, path = recipe.stamp(), folder / STAMP
     if path.is_file():
-        found = json.loads(path.read_text())
+        try:
+            found = json.loads(path.read_text())
+        except ValueError:  # cut off when a run was killed
+            found = {}
         differing = [key for key in stamp if found.get(key) != stamp[key]]
         if differing and not overwrite:
             told = ", ".join(f"{key} {found.get(key)} not {stamp[key]}" for key in differing)
@@ -120,8 +130,6 @@ def claim(folder: Path, recipe: Recipe, overwrite: bool) -> None:
             f"{folder}: holds files that were not made here ({STAMP} is missing); "
             "name another folder, or move them away"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(stamp, indent=1) + "\n")
 
 
 def write_map(path: Path, labels: np.ndarray) -> None:
@@ -142,7 +150,7 @@ def _run(
     # forked workers start at once, where fresh ones would import torch first; they are safe
     # because a worker runs no threads of its own
     context = get_context("fork" if sys.platform == "linux" else "spawn")
-    pool = ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,))
+    pool = ProcessPoolExecutor(workers, context, _begin_worker)
     with pool:
         pending: set[Future] = set()
         try:
@@ -159,19 +167,21 @@ def _run(
             raise
 
 
+def _begin_worker() -> None:
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process' to answer
+
+
 def _make_chunk(
     chunk: list[tuple[int, CocoJob | MapJob]],
     folders: tuple[Path, ...],
     recipe: Recipe,
-    overwrite: bool,
 ) -> list[tuple[int, list[Made]]]:
-    return [(i, list(_make(job, folders, recipe, overwrite))) for i, job in chunk]
+    return [(i, list(_make(job, folders, recipe))) for i, job in chunk]
 
 
-def _make(
-    job: CocoJob | MapJob, folders: tuple[Path, ...], recipe: Recipe, overwrite: bool
-) -> Iterator[Made]:
-    if isinstance(job, MapJob) and not overwrite:
+def _make(job: CocoJob | MapJob, folders: tuple[Path, ...], recipe: Recipe) -> Iterator[Made]:
+    if isinstance(job, MapJob):
         wanted = [folder / f"{name}.bmp" for folder in folders for name in job.names]
         if all(path.is_file() for path in wanted):
             yield from (Made(name, None, 0) for name in job.names)
@@ -181,7 +191,7 @@ def _make(
         seed = zlib.crc32(scene.name.encode("utf-8", "surrogateescape"))
         for index, folder in enumerate(folders):
             path = folder / f"{scene.name}.bmp"
-            if path.is_file() and not overwrite:
+            if path.is_file():
                 continue
             rng = np.random.default_rng([recipe.seed, index, seed])
             options = recipe.options

@@ -14,13 +14,12 @@ from typing import Any
 import cv2
 import numpy as np
 from skimage.graph import MCP_Geometric
-from skimage.morphology import skeletonize
 
 from rhmnet.errors import InputError
 from rhmnet.scribbles.hand import draw_lines, steer
+from rhmnet.scribbles.skeleton import distance_inside, pieces_of, shrink, skeleton_paths
 
 SKELETON_SIDE = 96  # larger objects are shrunk to it, pixels: a hand sees no finer skeleton
-MAX_PIECES = 8  # of an object get strokes, the largest: nobody dots every leaf of a tree
 BACKGROUND_SIDE = 64  # longer side of the grid through which background strokes find their way
 
 
@@ -103,19 +102,20 @@ def object_stroke(
 
     mask: bool [H, W], cropped to the object, not empty. thickness: pixels.
     """
-    small, factor = _shrink(mask, SKELETON_SIDE)
-    half_width = _distance(small) * factor
+    small, factor = shrink(mask, SKELETON_SIDE)
+    half_width = distance_inside(small) * factor
     lines = []
-    for window, piece in _pieces(small, options.piece_share):
+    for window, piece in pieces_of(small, options.piece_share):
         corner = [window[0].start, window[1].start]
-        for path in _skeleton_paths(skeletonize(piece), rng, options):
+        paths = skeleton_paths(piece, options.branch_chance, options.max_branches, rng)
+        for path in paths:
             path = _shorten(path + corner, options.coverage, rng)
             room = half_width[path[:, 0], path[:, 1]]
             path = path * factor + (factor - 1) / 2
             lines.append(steer(path, room, thickness, options.jitter, rng))
     stroke = draw_lines(mask.shape, lines, thickness) & mask
     if not stroke.any():  # a sliver that shrinking or smoothing missed: a dot in its thickest place
-        stroke.flat[_distance(mask).argmax()] = True
+        stroke.flat[distance_inside(mask).argmax()] = True
     return stroke
 
 
@@ -132,10 +132,10 @@ def background_strokes(
     """
     if not free.any():
         return free
-    distance = _distance(free, border_counts=False)
+    distance = distance_inside(free, border_counts=False)
     margin = min(margin, 0.6 * float(distance.max()))
-    small, factor = _shrink(free & (distance >= margin), BACKGROUND_SIDE, whole=True)
-    room = _distance(small, border_counts=False) * factor
+    small, factor = shrink(free & (distance >= margin), BACKGROUND_SIDE, whole=True)
+    room = distance_inside(small, border_counts=False) * factor
     allowed = room >= min(thickness / 2 + factor, 0.6 * float(room.max()))
     cells = np.argwhere(allowed)
     far = np.full(len(cells), np.inf)  # of each cell from the strokes so far, cells
@@ -156,46 +156,6 @@ def background_strokes(
     if not stroke.any():
         stroke.flat[distance.argmax()] = True
     return stroke
-
-
-def _pieces(mask: np.ndarray, share: float) -> list[tuple[tuple[slice, slice], np.ndarray]]:
-    """Connected pieces of at least a share of the largest one's area: window, bool mask in it."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8))
-    areas = stats[1:, cv2.CC_STAT_AREA]
-    pieces = []
-    for index in np.argsort(-areas, kind="stable")[:MAX_PIECES] + 1:
-        x, y, width, height, area = (int(value) for value in stats[index])
-        if area >= share * areas.max():
-            window = np.s_[y : y + height, x : x + width]
-            pieces.append((window, labels[window] == index))
-    return pieces
-
-
-def _skeleton_paths(
-    skeleton: np.ndarray, rng: np.random.Generator, options: StrokeOptions
-) -> list[np.ndarray]:
-    """The longest path through a connected skeleton, then branches by chance; int [P, 2] (y, x)."""
-    if not skeleton.any():
-        return []
-    search = MCP_Geometric(np.where(skeleton, 1.0, -1.0))  # negative: no way through
-    start = _farthest(search, np.argwhere(skeleton)[:1])[-1]  # two sweeps find a longest path
-    main = _farthest(search, start[None])
-    paths, drawn = [main], main
-    for _ in range(options.max_branches):
-        branch = _farthest(search, drawn)
-        if len(branch) < max(6, 0.2 * len(main)):
-            break
-        if rng.random() < options.branch_chance:
-            paths.append(branch)
-        drawn = np.concatenate([drawn, branch])
-    return paths
-
-
-def _farthest(search: MCP_Geometric, starts: np.ndarray) -> np.ndarray:
-    """The path from the starts to the reachable pixel farthest from them, int [P, 2] (y, x)."""
-    distance, _ = search.find_costs(starts.tolist())
-    distance[~np.isfinite(distance)] = -1
-    return np.array(search.traceback(np.unravel_index(distance.argmax(), distance.shape)))
 
 
 def _wander(
@@ -223,33 +183,3 @@ def _shorten(path: np.ndarray, coverage: float, rng: np.random.Generator) -> np.
     # the mean of two draws: mostly both ends are left out, seldom one alone
     first = round(skipped * (rng.random() + rng.random()) / 2)
     return path[first : first + keep]
-
-
-def _shrink(mask: np.ndarray, side: int, whole: bool = False) -> tuple[np.ndarray, int]:
-    """Shrink a mask by the integer that brings its longer side to `side`; also that integer.
-
-    A cell is set where more than half of its pixels are, with `whole` where all are. Thin masks
-    would fall apart; those stay at full size.
-    """
-    factor = -(-max(mask.shape) // side)
-    if factor == 1:
-        return mask, 1
-    height, width = (-(-size // factor) for size in mask.shape)
-    padded = np.zeros((height * factor, width * factor), np.uint8)
-    padded[: mask.shape[0], : mask.shape[1]] = mask
-    cells = padded.reshape(height, factor, width, factor).sum(axis=(1, 3), dtype=np.int32)
-    small = cells == factor**2 if whole else 2 * cells > factor**2
-    lost = np.count_nonzero((cells > 0) & ~small)
-    if whole and small.any():
-        return small, factor
-    return (small, factor) if not whole and lost < small.sum() else (mask, 1)
-
-
-def _distance(mask: np.ndarray, border_counts: bool = True) -> np.ndarray:
-    """float32 [H, W]: of each pixel to the mask's outside; beyond the border is outside or not."""
-    if not border_counts and mask.all():
-        return np.full(mask.shape, max(mask.shape), np.float32)
-    pad = int(border_counts)
-    padded = np.pad(mask, pad).view(np.uint8)
-    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return distance[pad : distance.shape[0] - pad, pad : distance.shape[1] - pad]
