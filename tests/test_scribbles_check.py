@@ -170,11 +170,8 @@ DAMAGES = {
         "a.bmp: labels have gaps: 2 missing of 1..2",
     ),
     "gap in a video": (
-        lambda root: [
-            write_map(path, strokes(1, 3))
-            for path in (root / "DAVIS/train_scribbles/bär").iterdir()
-        ],
-        "bär: labels have gaps: 2 missing of 1..3",
+        lambda root: write_map(root / FRAME, strokes(1, 2, 4)),
+        "00003.bmp: labels have gaps: 3 missing of 1..4",
     ),
     "object of a first frame left out": (
         lambda root: write_map(root / "DAVIS/valid_scribbles0/hund.bmp", strokes(2, 3)),

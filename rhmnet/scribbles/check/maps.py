@@ -55,16 +55,14 @@ def check_map(path: Path, image: Path | None, report: Report) -> np.ndarray | No
     return labels
 
 
-def check_gaps(
-    path: Path, found: set[int], largest: int, report: Report, what: str = "labels have gaps"
-) -> None:
+def check_gaps(path: Path, found: set[int], largest: int, report: Report) -> None:
     """Report labels of 1..largest that are missing among those found."""
     missing = [value for value in range(1, largest + 1) if value not in found]
     if missing:
         names = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
         report.error(
             path,
-            f"{what}: {names} missing of 1..{largest}",
+            f"labels have gaps: {names} missing of 1..{largest}",
             "renumber the labels, or draw the strokes that are missing",
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,12 +62,14 @@ def _check_video(
                 report.samples.append(Sample(pictures[stem], path, max(found[path])))
     if not found:
         return
-    union = set().union(*found.values())
-    row.objects += max(union) - 1
-    check_gaps(folder, union, max(union), report)
+    row.objects += len(set().union(*found.values())) - 1
+    usual = statistics.mode(max(values) for values in found.values())
     for path, values in found.items():
         mask = None if masks is None else masks / f"{path.stem}.png"
-        _check_background(path, values, max(union), mask, report)
+        if max(values) > usual and max(values) - 1 not in values:  # background was moved up
+            check_gaps(path, values, max(values), report)
+        else:
+            _check_background(path, values, usual, mask, report)
 
 
 def _check_pairs(
@@ -93,9 +96,13 @@ def _check_pairs(
 
 
 def _check_background(
-    path: Path, values: set[int], largest: int, mask: Path | None, report: Report
+    path: Path, values: set[int], usual: int, mask: Path | None, report: Report
 ) -> None:
-    """Report a training frame whose largest label, its background, is an object's."""
+    """Report a training frame whose largest label, its background, is an object's.
+
+    usual: the label that most frames of the video have for background. mask: the frame's dense
+    annotation; where it is there, it decides.
+    """
     what = f"no background label: its largest label is {max(values)}"
     remedy = "draw background strokes: training takes the largest label for them"
     if mask is not None and mask.is_file():
@@ -107,8 +114,8 @@ def _check_background(
             objects = {1}
         if max(values) in objects:
             report.error(path, f"{what}, an object's", remedy)
-    elif len(values) == 1 and (max(values) < largest or largest == 1):
+    elif len(values) == 1 and (max(values) < usual or usual == 1):
         report.error(path, what, remedy)
-    elif max(values) < largest:
-        told = f"its largest label is {max(values)}, elsewhere in the video {largest}"
+    elif max(values) < usual:
+        told = f"its largest label is {max(values)}, in most frames of the video {usual}"
         report.note(path, told, "right if objects are out of view, wrong if background is missing")
