@@ -48,6 +48,7 @@ class ModelConfig:
     scribble_memory_for_mask: bool = False  # entire-target steps also read stored reliable regions
     upsample_logits: bool = True  # entire target aggregated at full size, or at stride 4
     norm: str = "gn"  # the heads' norm: gn (8 groups) or bn
+    tied_matching: bool = False  # random weights begin with equal queries and keys (not release)
 
 
 @dataclass(frozen=True)

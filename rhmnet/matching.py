@@ -9,11 +9,21 @@ from rhmnet.attention import MultiHeadAttention
 
 
 class MemoryReader(nn.Module):
-    """Cross-attention and feed-forward of one expanding step (specification, section 4)."""
+    """Cross-attention and feed-forward of one expanding step (specification, section 4).
 
-    def __init__(self, dim: int, num_heads: int, feedforward_dim: int, dropout: float) -> None:
+    tied: begin with the same random projection for queries and keys, so that tokens attend to
+    memory that looks like them from the first iteration on. Training from random weights on little
+    data gets nowhere for long without it; with ImageNet's backbone nobody has tried it.
+    """
+
+    def __init__(
+        self, dim: int, num_heads: int, feedforward_dim: int, dropout: float, tied: bool
+    ) -> None:
         super().__init__()
         self.cross_attn = MultiHeadAttention(dim, num_heads, dropout)
+        if tied:
+            weight = self.cross_attn.in_proj_weight.data
+            weight[dim : 2 * dim] = weight[:dim]
         self.norm1 = nn.LayerNorm(dim)
         self.linear1 = nn.Linear(dim, feedforward_dim)
         self.linear2 = nn.Linear(feedforward_dim, dim)

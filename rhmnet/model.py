@@ -81,7 +81,9 @@ class RHMNet(nn.Module):
             MemoryEncoder(dim, model.num_heads, model.dropout) for _ in range(steps)
         )
         self.readers = nn.ModuleList(
-            MemoryReader(dim, model.num_heads, model.feedforward_dim, model.dropout)
+            MemoryReader(
+                dim, model.num_heads, model.feedforward_dim, model.dropout, model.tied_matching
+            )
             for _ in range(steps)
         )
         channels = self.feature_extractor.channels
