@@ -33,7 +33,7 @@ class StrokeOptions:
     """What a hand does. Lengths are pixels at 480p: they scale with the image's short side."""
 
     thickness: float = _option(7.0, "of a stroke, pixels at 480p")
-    coverage: float = _option(0.7, "share of a skeleton path that its stroke covers on average")
+    coverage: float = _option(0.8, "share of a skeleton path that its stroke covers on average")
     branch_chance: float = _option(0.35, "probability that a side branch gets a stroke too")
     max_branches: int = _option(3, "side branches that are considered, longest first")
     jitter: float = _option(0.25, "straying from the middle, share of the half-width there")
