@@ -331,3 +331,13 @@ def test_arrange_refuses_to_guess(sound, tmp_path):
     write_text(tmp_path / "datasets" / "DAVIS" / "valid_scribbles0" / "mine.bmp", "precious")
     with pytest.raises(InputError, match="is there already"):
         arrange(tmp_path / "one", tmp_path / "datasets")
+
+
+def test_annotations_tell_a_missing_background_from_an_object_out_of_view(tree):
+    masks = tree / "DAVIS" / "Annotations" / "480p" / VIDEO
+    masks.mkdir(parents=True)
+    for path, view in (("00003", (1, 2)), ("00004", (1,))):
+        Image.fromarray(strokes(*view)).save(masks / f"{path}.png")
+        write_map(tree / "DAVIS" / "train_scribbles" / VIDEO / f"{path}.bmp", strokes(1, 2))
+    (finding,) = check_root(tree).findings
+    assert finding.where.name == "00003.bmp" and "no background label" in finding.what
