@@ -14,16 +14,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 import rhmnet
-from rhmnet.config import to_dict
 from rhmnet.errors import run_command
 from rhmnet.evaluation.command import choose_device, choose_groups, find_checkpoint, parse_davis
 from rhmnet.evaluation.davis import open_davis, parse_year, reading_of, select
-from rhmnet.evaluation.manifest import fingerprint
 from rhmnet.evaluation.report import build_report, format_report, write_report
 from rhmnet.evaluation.runner import Evaluation
+from rhmnet.evaluation.weights import load_model, made_by
 from rhmnet.training.distributed import join_processes
 
 
@@ -59,30 +56,6 @@ def main() -> None:
     report = build_report({"run": name, "weights": weights, **evaluation.describe()}, scores)
     print(f"{name}, {len(names)} videos: {evaluation.reading.value}\n{format_report(report)}")
     print("wrote", *write_report(report, evaluation.folder))
-
-
-def load_model(config: rhmnet.Config, checkpoint: Path | None) -> tuple[rhmnet.RHMNet, int | str]:
-    """The network with a checkpoint's weights, and their epoch; untrained without one."""
-    torch.manual_seed(config.train.seed)  # the untrained network is the same one every time
-    if checkpoint is None:
-        return rhmnet.build_model(config), "random"
-    model = rhmnet.RHMNet(config)  # all its weights are in the file
-    return model, rhmnet.load_checkpoint(model, checkpoint)
-
-
-def made_by(config: rhmnet.Config, checkpoint: Path | None) -> dict:
-    """All that a mask depends on, besides its video and strokes."""
-    groups = to_dict(config)
-    weights = fingerprint([checkpoint]) if checkpoint else f"random, seed {config.train.seed}"
-    if checkpoint:
-        del groups["model"]["pretrained"]  # overwritten by the checkpoint's weights
-    crop_size = groups["data"]["crop_size"]  # the position embedding's size depends on it
-    return {
-        "weights": weights,
-        "model": groups["model"],
-        "crop_size": crop_size,
-        "test": groups["test"],
-    }
 
 
 if __name__ == "__main__":

@@ -50,6 +50,11 @@ class Video(NamedTuple):
     frames: tuple[Path, ...]
     annotations: tuple[Path, ...]
 
+    @property
+    def masked(self) -> tuple[Path, ...]:
+        """The frames whose masks are written: all."""
+        return self.frames
+
 
 class Annotation(NamedTuple):
     """A dense label map."""

@@ -8,24 +8,24 @@ import cv2
 import numpy as np
 
 from rhmnet.data.files import read_image, read_labels
-from rhmnet.evaluation.davis import Video
 from rhmnet.evaluation.prompts import Prompt
+from rhmnet.evaluation.tracking import VideoFiles
 from rhmnet.visualize import contact_sheet, overlay
 
 _SHEET_FRAMES = 5
 
 
-def write_overlays(video: Video, prompt: Prompt, masks: Path, folder: Path) -> None:
+def write_overlays(video: VideoFiles, prompt: Prompt, masks: Path, folder: Path) -> None:
     """Write `folder/<video>/<frame>.jpg` and `folder/<video>.jpg`, a sheet of a few of them.
 
-    masks: the folder of the video's masks. Strokes are drawn on the first frame.
+    masks: the folder of the video's masks. Strokes are drawn where there are any.
     """
     (folder / video.name).mkdir(parents=True, exist_ok=True)
-    picked = np.linspace(0, len(video.frames) - 1, _SHEET_FRAMES).round().astype(int)
+    picked = np.linspace(0, len(video.masked) - 1, _SHEET_FRAMES).round().astype(int)
     pictures = {}
-    for index, path in enumerate(video.frames):
+    for index, path in enumerate(video.masked):
         labels = read_labels(masks / f"{path.stem}.png")
-        picture = overlay(read_image(path), labels, None if index else prompt.scribble)
+        picture = overlay(read_image(path), labels, prompt.strokes_on(index, path))
         _write(folder / video.name / f"{path.stem}.jpg", picture)
         if index in picked:
             pictures[path.stem] = picture

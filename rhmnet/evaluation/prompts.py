@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -13,14 +15,37 @@ from rhmnet.evaluation.davis import Davis, Video
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, UNLABELLED, from_disk
 
 
-class Prompt(NamedTuple):
-    """The tracker's input on the first frame."""
+class Appearance(NamedTuple):
+    """The strokes of objects that appear on a later frame."""
 
     scribble: np.ndarray
-    """uint8 [H, W], 0 no stroke, 1..N objects, 255 background."""
+    """uint8 [H, W], 0 no stroke, else the object."""
+    path: Path
+    """The file it was read from."""
+
+
+class Prompt(NamedTuple):
+    """The tracker's input, on the first frame and where further objects appear."""
+
+    scribble: np.ndarray
+    """uint8 [H, W], 0 no stroke, 1..N objects, 255 background, on the first frame."""
     num_objects: int
     path: Path
     """The file it was read from."""
+    later: Mapping[str, Appearance] = MappingProxyType({})
+    """{stem of the frame: strokes on it}."""
+
+    @property
+    def paths(self) -> list[Path]:
+        """All files it was read from."""
+        return [self.path, *(appearance.path for appearance in self.later.values())]
+
+    def strokes_on(self, index: int, frame: Path) -> np.ndarray | None:
+        """The strokes on a frame, the index-th of its video; None for most."""
+        if index == 0:
+            return self.scribble
+        appearance = self.later.get(frame.stem)
+        return appearance and appearance.scribble
 
 
 def read_prompt(
@@ -45,8 +70,8 @@ def read_prompt(
         strokes = read_labels(path)
         if strokes.shape != annotation.labels.shape:
             raise InputError(
-                f"{path}: {_size(strokes)} pixels, but the frames of {video.name} have "
-                f"{_size(annotation.labels)}; draw the strokes on the first frame as it is"
+                f"{path}: {size_text(strokes)} pixels, but the frames of {video.name} have "
+                f"{size_text(annotation.labels)}; draw the strokes on the first frame as it is"
             )
         if annotation.binary:
             num_objects = _objects_of(strokes, path)
@@ -78,5 +103,6 @@ def _objects_of(strokes: np.ndarray, path: Path) -> int:
     return max(1, largest - 1)
 
 
-def _size(labels: np.ndarray) -> str:
+def size_text(labels: np.ndarray) -> str:
+    """A map's size as messages give it, width first."""
     return f"{labels.shape[1]}x{labels.shape[0]}"

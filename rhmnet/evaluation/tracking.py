@@ -14,8 +14,8 @@ import numpy as np
 
 from rhmnet.data.files import read_image
 from rhmnet.errors import InputError
-from rhmnet.evaluation.davis import Video
 from rhmnet.evaluation.prompts import Prompt
+from rhmnet.evaluation.resizing import capped_size, resize_image, resize_labels
 from rhmnet.evaluation.results import write_mask
 from rhmnet.structures import TrackedFrame
 
@@ -30,52 +30,84 @@ class VideoTracker(Protocol):
     ) -> TrackedFrame:
         """Begin a video."""
 
-    def step(self, image: np.ndarray) -> TrackedFrame:
-        """Predict its next frame."""
+    def step(self, image: np.ndarray, scribble: np.ndarray | None = None) -> TrackedFrame:
+        """Predict its next frame, on which objects may appear."""
+
+
+class VideoFiles(Protocol):
+    """A video of a benchmark."""
+
+    name: str
+    frames: Sequence[Path]
+    """The frames to be tracked through, in order; the first has a prompt."""
+
+    @property
+    def masked(self) -> Sequence[Path]:
+        """The frames whose masks are wanted."""
 
 
 def track_video(
     tracker: VideoTracker,
-    video: Video,
+    video: VideoFiles,
     prompt: Prompt,
     folder: Path,
     on_frame: Callable[[], object] = lambda: None,
+    width: int | None = None,
 ) -> None:
-    """Write `folder/<frame>.png` for every frame of a video.
+    """Write `folder/<frame>.png` for every frame of a video whose mask is wanted.
 
     The folder gets its name when all masks are in it; what an error leaves half done is removed.
-    on_frame: called after each frame. Raises InputError that names a frame that can't be used.
+    on_frame: called after each frame. width: wider frames are tracked at this width, in pixels;
+    masks have the frames' own size all the same.
+    Raises InputError that names a frame that can't be used.
     """
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    full_size = prompt.scribble.shape
+    size = capped_size(full_size, width)
+    masked = set(video.masked)
+
+    def read(path: Path) -> np.ndarray:
+        image = read_image(path)
+        check_size(path, image, prompt)
+        return resize_image(image, size)
+
+    def write(path: Path, labels: np.ndarray) -> None:
+        write_mask(partial / f"{path.stem}.png", resize_labels(labels, full_size))
+
     try:
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
             writes = deque()
-            for path, image in _read_ahead(reader, video.frames):
-                check_size(path, image, prompt)
+            for path, image in _read_ahead(reader, read, video.frames):
                 if path == video.frames[0]:
-                    out = tracker.start(image, prompt.scribble, num_objects=prompt.num_objects)
+                    scribble = resize_labels(prompt.scribble, size)
+                    out = tracker.start(image, scribble, num_objects=prompt.num_objects)
+                elif path.stem in prompt.later:
+                    scribble = resize_labels(prompt.later[path.stem].scribble, size)
+                    out = tracker.step(image, scribble)
                 else:
                     out = tracker.step(image)
-                labels = out.labels.cpu().numpy()
-                writes.append(writer.submit(write_mask, partial / f"{path.stem}.png", labels))
+                if path in masked:
+                    writes.append(writer.submit(write, path, out.labels.cpu().numpy()))
                 if len(writes) > _DEPTH:
                     writes.popleft().result()
                 on_frame()
-            for write in writes:
-                write.result()
+            for pending in writes:
+                pending.result()
         os.replace(partial, folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
-def _read_ahead(reader: Executor, paths: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray]]:
+def _read_ahead(
+    reader: Executor, read: Callable[[Path], np.ndarray], paths: Sequence[Path]
+) -> Iterator[tuple[Path, np.ndarray]]:
     """Images in order; the next few are decoded meanwhile."""
     pending = deque()
     for path in paths:
-        pending.append((path, reader.submit(read_image, path)))
+        pending.append((path, reader.submit(read, path)))
         if len(pending) > _DEPTH:
             first, image = pending.popleft()
             yield first, image.result()

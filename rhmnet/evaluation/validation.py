@@ -8,7 +8,8 @@ from pathlib import Path
 from rhmnet.config import Config
 from rhmnet.evaluation.davis import open_davis, reading_of
 from rhmnet.evaluation.report import build_report, write_report
-from rhmnet.evaluation.runner import Evaluation, Team
+from rhmnet.evaluation.runner import Evaluation
+from rhmnet.evaluation.sharing import Team
 from rhmnet.model import RHMNet
 from rhmnet.tracker import Tracker
 
