@@ -137,6 +137,7 @@ class TestConfig:
     stored_level: int = 1  # level of a stored entire target: 1 the release's choice, 2 training's
     stored_threshold: float = 0.0  # stored probabilities up to it are zeroed; 0.95 as in training
     precision: str = "float32"  # one of PRECISIONS
+    objects_at_once: int = 8  # read and segmented together: more take more memory
 
 
 @dataclass(frozen=True)
@@ -344,6 +345,7 @@ def _validate(config: Config) -> None:
     _at_least("test.max_memory_length", test.max_memory_length, 1)
     _at_least("test.update_frequency", test.update_frequency, 1)
     _at_least("test.scribble_update_frequency", test.scribble_update_frequency, 1)
+    _at_least("test.objects_at_once", test.objects_at_once, 1)
     _at_least("test.stored_level", test.stored_level, 1)
 
 

@@ -141,15 +141,19 @@ class RHMNet(nn.Module):
         """An empty bank for tracking, which keeps max_length stored frames per step and level."""
         return MemoryBank(initial, max_length, 1 + self.config.scribble_memory_for_mask)
 
-    def expand(self, frame: EncodedFrame, bank: MemoryBank, valid: Tensor) -> Expansion:
+    def expand(
+        self, frame: EncodedFrame, bank: MemoryBank, valid: Tensor, at_once: int | None = None
+    ) -> Expansion:
         """First the reliable region, then from it and all of the memory the entire target.
 
         valid: bool [B, O]; the probability of other objects is zero.
+        at_once: objects read and segmented together, to bound what many of them take; for B = 1.
         """
         config, position, num_objects = self.config, frame.position, valid.shape[1]
         tokens = frame.tokens.repeat_interleave(num_objects, dim=0)
-        tokens = self.readers[0](tokens, position, *bank[0].read())
-        reliable_logits = self.reliable_head(tokens, frame.reliable_skips)
+        tokens, reliable_logits = self._read_and_segment(
+            0, tokens, position, bank[0].read(), self.reliable_head, frame.reliable_skips, at_once
+        )
         reliable_logits = reliable_logits.view(*valid.shape, *reliable_logits.shape[2:])
         reliable_prob = self._aggregate(reliable_logits.float().sigmoid(), valid)
         reliable_memory = memory = self.label_embedding.attach(
@@ -165,9 +169,11 @@ class RHMNet(nn.Module):
             tokens = self.encoders[step](tokens, position)
             feature = tokens + position
             current = MemoryEntry(*reader.project(memory)) if step_memory.reads_current else None
-            tokens = reader(tokens, position, *step_memory.read(current))
-            head = (step - 1) % len(self.entire_heads)
-            logits = self.entire_heads[head](tokens, frame.entire_skips[head])
+            index = (step - 1) % len(self.entire_heads)
+            head, skips = self.entire_heads[index], frame.entire_skips[index]
+            tokens, logits = self._read_and_segment(
+                step, tokens, position, step_memory.read(current), head, skips, at_once
+            )
             prob = self._entire_prob(logits, valid)
             entire_probs.append(prob)
             entire_features.append(feature)
@@ -177,6 +183,27 @@ class RHMNet(nn.Module):
         return Expansion(
             reliable_logits, reliable_prob, entire_probs, reliable_memory, entire_features
         )
+
+    def _read_and_segment(
+        self,
+        step: int,
+        tokens: Tensor,
+        position: Tensor,
+        memory: MemoryEntry,
+        head: SegmentationHead,
+        skips: SkipFeatures,
+        at_once: int | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens [B * O, N, C] after reading, and their logits [B * O, ..., H/4, W/4]."""
+        parts = []
+        for some, key, value in zip(
+            *(x.split(at_once or len(tokens)) for x in (tokens, *memory)), strict=True
+        ):
+            some = self.readers[step](some, position, key, value)
+            parts.append((some, head(some, skips)))
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat([t for t, _ in parts]), torch.cat([logits for _, logits in parts])
 
     def memorize_reliable(self, bank: MemoryBank, expansion: Expansion, store: bool) -> None:
         """Write the reliable region: stored for good, or in place of the last frame's."""

@@ -147,7 +147,7 @@ class Tracker:
             prob.copy_(torch.where(here.any(1, keepdim=True), here, prob))
 
     def _expand(self, frame: EncodedFrame) -> Expansion:
-        return self._net.expand(frame, self._bank, self._valid)
+        return self._net.expand(frame, self._bank, self._valid, self.config.objects_at_once)
 
     def _finish(self, expansion: Expansion) -> TrackedFrame:
         """Memorize what was predicted and hand it out."""

@@ -76,6 +76,19 @@ def test_eleven_objects_and_more() -> None:
     assert torch.allclose(out.probabilities.sum(0), torch.ones(()), atol=1e-5)
 
 
+def test_objects_in_parts_give_the_same() -> None:
+    video, scribble = made_up_video(3, 64, 128, 5)
+    outs = []
+    for at_once in (1, 2, 8):
+        config = small_config(f"test.objects_at_once={at_once}")
+        tracker = rhmnet.Tracker(small_model(config), config)
+        tracker.start(video[0], scribble)
+        outs.append([tracker.step(image).probabilities for image in video[1:]])
+    for parts in outs[:2]:
+        for part, whole in zip(parts, outs[2], strict=True):
+            assert torch.allclose(part, whole, atol=1e-4)
+
+
 def test_an_object_that_joins_is_absent_before_and_tracked_after() -> None:
     video, scribble = made_up_video(4, 64, 96, 2)
     config = small_config()
