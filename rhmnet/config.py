@@ -99,7 +99,7 @@ class TrainConfig:
     step_factor: float = 0.5  # step: what a cut multiplies lr by
     precision: str = "float32"  # one of PRECISIONS; losses are always float32
     channels_last: bool = True  # memory format of the convolutions
-    compile: bool = False  # torch.compile the network
+    compile: bool = False  # torch.compile the feature extractor, whose shapes stay the same
     checkpoint_activations: bool = False  # recompute them in the backward pass: less memory, slower
     log_every: int = 20  # iterations between log lines
     picture_every: int = 500  # iterations between TensorBoard pictures; 0: none

@@ -78,7 +78,7 @@ def prepare(model: RHMNet, config: TrainConfig) -> None:
         for module in (*blocks, *model.readers, model.reliable_head, *model.entire_heads):
             module.forward = partial(checkpoint, module.forward, use_reentrant=False)
     if config.compile:
-        model.compile()
+        model.feature_extractor.compile()
 
 
 def train_one_epoch(
