@@ -1,4 +1,4 @@
-"""Options of `eval_davis.py`, and what they stand for."""
+"""Options of `eval_davis.py` and `eval_ytb.py`, and what they stand for."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 
 import torch
 
+from rhmnet.config import STRIDE
 from rhmnet.errors import InputError
 from rhmnet.evaluation.davis import Davis
+from rhmnet.evaluation.youtube import SETS
 
 RANDOM = ("random", "none")
 _DAVIS16 = "how DAVIS-2016 is scored: all objects merged (standard), or the release's object 1"
@@ -18,7 +20,31 @@ CHECKPOINT_NAME = "pretrain_checkpoint_{}.pth.tar"
 
 
 def parse_davis(description: str) -> argparse.Namespace:
-    """Read the command line: the release's options, and ours."""
+    """Read the command line of `eval_davis.py`: the release's options, and ours."""
+    parser = _parser(description, "the DAVIS folder (default: DAVIS under data.root)")
+    add = parser.add_argument
+    add("--set", default="val", help="list of videos (default val)")
+    add("--year", help="16 or 17 (default: the newest whose list is there)")
+    add("--davis16", choices=("merged", "object1"), default="merged", help=_DAVIS16)
+    add("--groups", help="scribble sets, as 0,2 or 0-4 (default: all there are)")
+    add("--mask_init", action="store_true", help="start from the first dense mask, not strokes")
+    return _parsed(parser)
+
+
+def parse_youtube(description: str) -> argparse.Namespace:
+    """Read the command line of `eval_ytb.py`: the release's options, and ours."""
+    parser = _parser(description, "the YouTube-VOS folder (default: Youtube-VOS under data.root)")
+    add = parser.add_argument
+    add("--set", choices=SETS, default="val", help="part of the data (default val)")
+    add("--size", type=_pixels, help="track wider frames at this width, pixels (default: as is)")
+    add("--all_frames", action="store_true", help="track through all images, also between masks")
+    zip_help = "the zip for the server, when all videos are tracked (default: written)"
+    add("--zip", action=argparse.BooleanOptionalAction, default=True, help=zip_help)
+    return _parsed(parser)
+
+
+def _parser(description: str, data_root: str) -> argparse.ArgumentParser:
+    """The options that both evaluations have."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -27,25 +53,31 @@ def parse_davis(description: str) -> argparse.Namespace:
     add("--opts", nargs="+", default=[], metavar="group.field=value", help="the same")
     add("--gpu", type=int, default=0, help="number of the CUDA device (default 0)")
     add("--device", help="auto, cpu, cuda, cuda:N or mps, instead of --gpu")
-    add("--set", default="val", help="list of videos (default val)")
-    add("--year", help="16 or 17 (default: the newest whose list is there)")
-    add("--davis16", choices=("merged", "object1"), default="merged", help=_DAVIS16)
     add("--config", default="video_training", help="name under configs/, or a YAML file")
     add("--ckpt_num", help="epoch of checkpoints/pretrain_weights_<config> (default: the last)")
     add("--checkpoint", help="a file of weights instead, or `random` for the untrained network")
     add("--start", type=int, help="first video of the list, counted from 0")
     add("--end", type=int, help="video of the list to stop before")
     add("--video_name", help="this video alone")
-    add("--groups", help="scribble sets, as 0,2 or 0-4 (default: all there are)")
     add("--with_bg", action="store_true", help="use the background strokes too")
-    add("--mask_init", action="store_true", help="start from the first dense mask, not strokes")
-    add("--data-root", help="the DAVIS folder (default: DAVIS under data.root)")
+    add("--data-root", help=data_root)
     add("--save_path", type=Path, default=Path("results"), help="default: results")
     add("--overlay", action="store_true", help="draw masks over the frames, too")
     add("--overwrite", action="store_true", help="make masks anew that are there already")
+    return parser
+
+
+def _parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
     args = parser.parse_args()
     args.overrides += args.opts
     return args
+
+
+def _pixels(text: str) -> int:
+    """A width of at least 16: frames are read in tokens of 16 pixels."""
+    if not text.isdecimal() or int(text) < STRIDE:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a width of {STRIDE} pixels or more")
+    return int(text)
 
 
 def choose_groups(davis: Davis, text: str | None, mask_init: bool) -> list[int]:

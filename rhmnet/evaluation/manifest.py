@@ -67,6 +67,13 @@ def prepare_folder(folder: Path, manifest: Manifest, overwrite: bool) -> None:
     os.replace(temporary, path)
 
 
+def videos_in(folder: Path) -> set[str]:
+    """The videos whose masks in `folder` were made as its manifest says; those that are there."""
+    path = folder / MANIFEST
+    names = _read(path).prompts if path.is_file() else {}
+    return {name for name in names if (folder / name).is_dir()}
+
+
 def check_weights(folder: Path) -> None:
     """Raise InputError if the checkpoint that a manifest names holds other weights by now."""
     if not (folder / MANIFEST).is_file():

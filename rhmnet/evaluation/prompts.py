@@ -1,8 +1,8 @@
-"""What a video is started from: strokes, or a dense mask, on its first frame."""
+"""What a video is started from: strokes, or a dense mask, on its first frame; further strokes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -12,6 +12,9 @@ import numpy as np
 from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
 from rhmnet.evaluation.davis import Davis, Video
+from rhmnet.evaluation.resizing import capped_size, resize_labels
+from rhmnet.evaluation.youtube import Video as YoutubeVideo
+from rhmnet.evaluation.youtube import YoutubeVos
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, UNLABELLED, from_disk
 
 
@@ -84,6 +87,53 @@ def read_prompt(
     if not ((scribble != UNLABELLED) & (scribble != BACKGROUND)).any():
         raise InputError(f"{path}: empty: no object in it; expected labels 1..N for objects")
     return Prompt(scribble, num_objects, path)
+
+
+def read_late_prompt(
+    tree: YoutubeVos, video: YoutubeVideo, *, with_bg: bool = False, width: int | None = None
+) -> Prompt:
+    """Read the strokes of a YouTube-VOS video, one map for each frame at which objects appear.
+
+    Of each map only the strokes of the objects that appear there are kept: others would correct
+    what is tracked already. with_bg: keep the first frame's background strokes, too; they play no
+    part where objects appear later. width: at which strokes must still be visible, pixels.
+    Raises InputError that names the file for a map that is missing or of another size than the
+    first, a label out of range, and an object without a stroke where it appears.
+    """
+    maps: dict[str, Appearance] = {}
+    for frame, numbers in video.appearances().items():
+        path = tree.scribble(video.name, frame, numbers)
+        strokes = read_labels(path)
+        first = next(iter(maps.values())).scribble if maps else strokes
+        if strokes.shape != first.shape:
+            raise InputError(
+                f"{path}: {size_text(strokes)} pixels, but the strokes on the first frame of "
+                f"{video.name} have {size_text(first)}; draw them on the frames as they are"
+            )
+        try:
+            strokes = from_disk(strokes, video.num_objects)
+        except ValueError as error:
+            raise InputError(f"{path}: {error} (objects as in meta.json)") from None
+        kept = [*numbers, BACKGROUND] if with_bg and not maps else numbers
+        scribble = np.where(np.isin(strokes, kept), strokes, np.uint8(UNLABELLED))
+        _check_strokes(path, scribble, numbers, width)
+        maps[frame] = Appearance(scribble, path)
+    (scribble, path), *_ = maps.values()
+    return Prompt(scribble, video.num_objects, path, dict(list(maps.items())[1:]))
+
+
+def _check_strokes(
+    path: Path, scribble: np.ndarray, numbers: Sequence[int], width: int | None
+) -> None:
+    """Raise InputError unless each object has a stroke, at the size at which it is tracked."""
+    small = resize_labels(scribble, capped_size(scribble.shape, width))
+    for number in np.setdiff1d(numbers, small):
+        if number in scribble:
+            raise InputError(
+                f"{path}: the stroke of object {number} is too thin to be seen at --size {width}; "
+                "give a larger one"
+            )
+        raise InputError(f"{path}: no stroke of object {number}, which appears here; draw one")
 
 
 def _objects_of(strokes: np.ndarray, path: Path) -> int:

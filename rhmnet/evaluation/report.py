@@ -10,9 +10,10 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -80,21 +81,27 @@ def format_report(report: Mapping[str, Any]) -> str:
 
 
 def write_report(report: Mapping[str, Any], folder: str | Path) -> tuple[Path, Path]:
-    """Write `scores.json` and `scores.csv`, each moved into place when it is whole."""
+    """Write what `build_report` made as `scores.json` and `scores.csv`."""
+    rows = [["Set", "Sequence", *COLUMNS]]
+    for name, part in report["sets"].items():
+        for sequence, row in {**part["objects"], GLOBAL: part["global"]}.items():
+            rows.append([name, sequence, *(row[c] for c in COLUMNS)])
+    for name in ("mean", "std"):
+        rows.append([name, GLOBAL, *(report[name][c] for c in COLUMNS)])
+    return write_tables(folder, report, rows)
+
+
+def write_tables(
+    folder: str | Path, report: Mapping[str, Any], rows: Iterable[Sequence[Any]]
+) -> tuple[Path, Path]:
+    """Write a report, and rows, as `scores.json` and `scores.csv`, each moved into place whole."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     scores_json, scores_csv = (folder / name for name in FILES)
-    _replace(scores_json, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    temporary = scores_csv.with_suffix(".csv.partial")
-    with open(temporary, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["Set", "Sequence", *COLUMNS])
-        for name, part in report["sets"].items():
-            for sequence, row in {**part["objects"], GLOBAL: part["global"]}.items():
-                writer.writerow([name, sequence, *(row[c] for c in COLUMNS)])
-        for name in ("mean", "std"):
-            writer.writerow([name, GLOBAL, *(report[name][c] for c in COLUMNS)])
-    os.replace(temporary, scores_csv)
+    with _moved_into_place(scores_json) as file:
+        file.write(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    with _moved_into_place(scores_csv) as file:
+        csv.writer(file).writerows(rows)
     return scores_json, scores_csv
 
 
@@ -113,7 +120,9 @@ def _line(name: str, row: Row, width: int) -> str:
     return f"{name:<{width}}" + "".join(f"{row[c]:>10.4f}" for c in COLUMNS)
 
 
-def _replace(path: Path, text: str) -> None:
+@contextmanager
+def _moved_into_place(path: Path) -> Iterator[IO[str]]:
     temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text)
+    with open(temporary, "w", newline="", encoding="utf-8") as file:
+        yield file
     os.replace(temporary, path)

@@ -37,7 +37,7 @@ def score_folder(
     """
     videos = [davis.video(name) for name in names]
     for video in videos:
-        check_complete(video, Path(folder) / video.name)
+        _check_masks(video, Path(folder) / video.name)
     # Threads: reading, decoding and OpenCV's work all run outside Python's lock.
     with (
         ThreadPoolExecutor(workers or _cores()) as pool,
@@ -60,22 +60,26 @@ def score_folder(
 
 def score_video(davis: Davis, video: Video, folder: Path, reading: Reading) -> np.ndarray:
     """J and F of one video's masks: float64 [2, N, T - 2]; see `score_folder`."""
-    check_complete(video, folder)
+    _check_masks(video, folder)
     num_objects, limit = _objects(davis, video, reading)
     return _score_frames(davis, video.annotations[1:-1], folder, reading, num_objects, limit)
 
 
-def check_complete(video: Video, folder: Path) -> None:
-    """Raise InputError unless there is a mask for each frame."""
+def check_complete(name: str, frames: Sequence[str], folder: Path) -> None:
+    """Raise InputError unless `folder` holds a mask, <frame>.png, for each frame of a video."""
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; expected the masks of video {video.name}")
-    present = {p.name for p in folder.glob("*.png")}
-    missing = [p.name for p in video.annotations if p.name not in present]
+        raise InputError(f"{folder}: no such folder; expected the masks of video {name}")
+    present = {p.stem for p in folder.glob("*.png")}
+    missing = [frame for frame in frames if frame not in present]
     if missing:
         raise InputError(
-            f"{folder}: {len(missing)} of {len(video.frames)} masks are missing, the first of them "
-            f"{missing[0]}; run the system again on {video.name}"
+            f"{folder}: {len(missing)} of {len(frames)} masks are missing, the first of them "
+            f"{missing[0]}.png; remove the folder and run the system again on {name}"
         )
+
+
+def _check_masks(video: Video, folder: Path) -> None:
+    check_complete(video.name, [path.stem for path in video.annotations], folder)
 
 
 def _cores() -> int:
@@ -118,7 +122,7 @@ def _score_frames(
     """float64 [2, N, frames]."""
     scores = [
         frame_scores(
-            reading.apply(_prediction(folder / path.name, annotation.shape, limit)),
+            reading.apply(read_prediction(folder / path.name, annotation.shape, limit)),
             reading.apply(annotation),
             num_objects,
         )
@@ -128,7 +132,12 @@ def _score_frames(
     return np.stack(scores, axis=-1)
 
 
-def _prediction(path: Path, shape: tuple[int, int], limit: int | None) -> np.ndarray:
+def read_prediction(path: Path, shape: tuple[int, int], limit: int | None) -> np.ndarray:
+    """Read a mask that is to be scored: uint8 [H, W].
+
+    shape: H, W of its annotation. limit: the number of objects, None where it is not known.
+    Raises InputError for a mask of another size, and for ids that are no object's.
+    """
     labels = read_labels(path)
     if labels.shape != shape:
         raise InputError(

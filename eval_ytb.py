@@ -1,0 +1,70 @@
+#!/usr/bin/env python
+"""Evaluate on YouTube-VOS 2018 or 2019: track every video, write the masks and the server's zip.
+
+    python eval_ytb.py --gpu 0 --set val --config video_training --ckpt_num 71 --size 1000
+    python eval_ytb.py --checkpoint model.pth.tar --data-root Youtube-VOS --all_frames --overlay
+    torchrun --nproc_per_node 4 eval_ytb.py --config video_training --ckpt_num 71 --size 1000
+
+Masks of the frames of meta.json, at the frames' own size, go to
+SAVE_PATH/<config>_<epoch>_ytb_<set>/Annotations/<video>/<frame>.png, and when those of all videos
+are there, into a zip beside them. --all_frames tracks through the images between, too
+(<part>_all_frames/JPEGImages where there is such a folder). Where the tree has dense annotations
+of all these frames, seen and unseen J and F are printed and written to scores.json and scores.csv.
+--set val reads valid/ and valid_scribbles/, test reads test/ and test_scribbles/, train-split the
+training videos that have masks in train/Annotations. A run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rhmnet
+from rhmnet.errors import run_command
+from rhmnet.evaluation.command import choose_device, find_checkpoint, parse_youtube
+from rhmnet.evaluation.davis import select
+from rhmnet.evaluation.report import write_tables
+from rhmnet.evaluation.weights import load_model, made_by
+from rhmnet.evaluation.youtube import open_youtube_vos
+from rhmnet.evaluation.youtube_report import build_report, format_report, table_rows
+from rhmnet.evaluation.youtube_runner import YoutubeEvaluation
+from rhmnet.training.distributed import join_processes
+
+
+def main() -> None:
+    args = parse_youtube(__doc__)
+    config = rhmnet.load_config(args.config, args.overrides)
+    checkpoint = find_checkpoint(args.checkpoint, args.config, args.ckpt_num)
+    data_root = args.data_root or Path(config.data.root) / "Youtube-VOS"
+    tree = open_youtube_vos(data_root, args.set, args.all_frames)
+    with join_processes(choose_device(args.device, args.gpu)) as processes:
+        model, epoch = load_model(config, checkpoint)
+        name = f"{Path(args.config).stem}_{epoch}_ytb_{args.set}"
+        evaluation = YoutubeEvaluation(
+            tree=tree,
+            names=select(tree.names(), args.start, args.end, args.video_name),
+            folder=args.save_path / name,
+            made_by=made_by(config, checkpoint),
+            checkpoint=checkpoint and str(checkpoint.resolve()),
+            with_bg=args.with_bg,
+            width=args.size,
+            overlay=args.overlay,
+            overwrite=args.overwrite,
+        )
+        model.to(processes.device)
+        scores = evaluation.run(lambda: rhmnet.Tracker(model, config), processes)
+        if not processes.is_main:  # the main process reports
+            return
+    print(f"{name}: {len(evaluation.names)} videos in {evaluation.masks()}")
+    if scores:
+        header = {"run": name, "weights": str(checkpoint or "random"), **evaluation.describe()}
+        report = build_report(header, scores, tree.seen_categories())
+        print(format_report(report))
+        print("wrote", *write_tables(evaluation.folder, report, table_rows(report)))
+    else:
+        print(f"no scores: no dense annotations under {tree.root / tree.part}/Annotations")
+    if args.zip:
+        print(evaluation.pack())
+
+
+if __name__ == "__main__":
+    run_command(main)

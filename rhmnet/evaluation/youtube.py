@@ -1,0 +1,214 @@
+"""The YouTube-VOS tree: meta.json, frames, scribbles and, where there are any, dense annotations.
+
+    <part>/meta.json                            objects of each video, their categories and frames
+    <part>/JPEGImages/<video>/<frame>.jpg
+    <part>_all_frames/JPEGImages/...            every frame of the film, as the official archive
+    <part>/Annotations/<video>/<frame>.png      label maps
+    <part>_scribbles/<video>/<frame>.bmp        at the frames where objects first appear; .png too
+
+<part> is valid, test or train. The official `valid/Annotations` hold the frames at which objects
+appear alone; scores need one for every frame.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rhmnet.data.readers import IMAGE_SUFFIXES, SCRIBBLE_SUFFIXES
+from rhmnet.errors import InputError
+from rhmnet.labels import MAX_OBJECTS
+
+SETS = {"val": "valid", "test": "test", "train-split": "train"}
+"""{--set: folder of the tree}; train-split is those training videos that have dense masks."""
+
+
+class Object(NamedTuple):
+    """One object of a video."""
+
+    number: int
+    category: str | None
+    first: str
+    """The frame at which it appears, without suffix."""
+
+
+class Video(NamedTuple):
+    """One video's files, in order."""
+
+    name: str
+    frames: tuple[Path, ...]
+    """Tracked through: from the first annotated frame to the last of meta.json."""
+    masked: tuple[Path, ...]
+    """Those of meta.json, whose masks are written; all of `frames` unless more were asked for."""
+    annotations: tuple[Path, ...]
+    """A label map for each of `masked`, or none."""
+    objects: tuple[Object, ...]
+
+    @property
+    def num_objects(self) -> int:
+        """N, the largest number in the video, of objects that appear late included."""
+        return max(item.number for item in self.objects)
+
+    def appearances(self) -> dict[str, list[int]]:
+        """{frame: numbers of the objects that appear there}, in order of frames."""
+        frames: dict[str, list[int]] = {}
+        for item in sorted(self.objects, key=lambda item: (item.first, item.number)):
+            frames.setdefault(item.first, []).append(item.number)
+        return frames
+
+
+@dataclass(frozen=True)
+class YoutubeVos:
+    """One part of a YouTube-VOS folder. Use `open_youtube_vos`, which checks that it is there."""
+
+    root: Path
+    part: str
+    """valid, test or train."""
+    all_frames: bool = False
+    """Track through all images of a video, not through those of meta.json alone."""
+
+    def names(self) -> list[str]:
+        """The videos, in alphabetical order."""
+        names = sorted(self._videos)
+        if self.part == "train":
+            dense = self.root / "train" / "Annotations"
+            names = [name for name in names if (dense / name).is_dir()]
+            if not names:
+                raise InputError(
+                    f"{dense}: no dense masks of training videos; --set train-split is scored on "
+                    "them, --set val is not"
+                )
+        if not names:
+            raise InputError(f"{self._meta_path}: no videos in it; expected at least one")
+        return names
+
+    def video(self, name: str) -> Video:
+        """Find a video's files. Raises InputError that names what is missing."""
+        objects, wanted = self._objects(name)
+        folder = self._images / name
+        images = _by_stem(folder, IMAGE_SUFFIXES)
+        missing = [frame for frame in wanted if frame not in images]
+        if missing:
+            raise InputError(
+                f"{folder}: {len(missing)} of the {len(wanted)} frames that meta.json lists are "
+                f"missing, the first of them {missing[0]}.jpg; restore it"
+            )
+        masked = tuple(images[frame] for frame in wanted)
+        frames = masked
+        if self.all_frames:
+            # none before the first annotated one, and none after the last that is asked for
+            frames = tuple(images[s] for s in sorted(images) if wanted[0] <= s <= wanted[-1])
+        annotations = self._annotations(name, objects, wanted)
+        return Video(name, frames, masked, annotations, objects)
+
+    def scribble(self, name: str, frame: str, numbers: list[int]) -> Path:
+        """The file with the strokes of the objects that appear at a frame."""
+        folder = self.root / f"{self.part}_scribbles" / name
+        for suffix in SCRIBBLE_SUFFIXES:
+            path = folder / f"{frame}{suffix}"
+            if path.is_file():
+                return path
+        which = f"object{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+        raise InputError(
+            f"{folder / frame}.bmp: no such file; expected the strokes of {which}, appearing there"
+        )
+
+    def seen_categories(self) -> set[str] | None:
+        """The categories of the training videos (train/meta.json); None where there is no list."""
+        path = self.root / "train" / "meta.json"
+        if not path.is_file():
+            return None
+        objects = (o for v in _read_meta(path).values() for o in _entries(path, v).values())
+        return {entry["category"] for entry in objects if entry.get("category")}
+
+    @cached_property
+    def _videos(self) -> dict[str, Any]:
+        return _read_meta(self._meta_path)
+
+    @property
+    def _meta_path(self) -> Path:
+        return self.root / self.part / "meta.json"
+
+    @property
+    def _images(self) -> Path:
+        every = self.root / f"{self.part}_all_frames" / "JPEGImages"
+        return every if self.all_frames and every.is_dir() else self.root / self.part / "JPEGImages"
+
+    def _objects(self, name: str) -> tuple[tuple[Object, ...], list[str]]:
+        """A video's objects, and the frames of any of them, in order."""
+        where = f"{self._meta_path}: video {name}"
+        objects, frames = [], set()
+        for key, entry in _entries(where, self._videos[name]).items():
+            if not key.isdecimal() or not 1 <= int(key) <= MAX_OBJECTS:
+                raise InputError(f"{where}: object {key!r}; expected a number 1..{MAX_OBJECTS}")
+            listed = entry.get("frames")
+            if not isinstance(listed, list) or not listed:
+                raise InputError(
+                    f"{where}, object {key}: no frames; expected a list of their names"
+                )
+            names = [str(frame) for frame in listed]
+            objects.append(Object(int(key), entry.get("category"), min(names)))
+            frames.update(names)
+        return tuple(sorted(objects)), sorted(frames)
+
+    def _annotations(
+        self, name: str, objects: tuple[Object, ...], wanted: list[str]
+    ) -> tuple[Path, ...]:
+        """A label map a frame; none where there are only those at which objects appear."""
+        folder = self.root / self.part / "Annotations" / name
+        present = _by_stem(folder, (".png",))
+        missing = [frame for frame in wanted if frame not in present]
+        if not missing:
+            return tuple(present[frame] for frame in wanted)
+        if present.keys() & set(wanted) <= {item.first for item in objects}:
+            return ()
+        raise InputError(
+            f"{folder}: {len(missing)} of {len(wanted)} annotations are missing, the first of them "
+            f"{missing[0]}.png; restore it, or remove the folder to go without scores"
+        )
+
+
+def open_youtube_vos(root: str | Path, set_name: str, all_frames: bool = False) -> YoutubeVos:
+    """Find a part of the tree. set_name: a key of SETS. Raises InputError if it is not there."""
+    root, part = Path(root), SETS[set_name]
+    if not (root / part / "meta.json").is_file():
+        raise InputError(
+            f"{root / part / 'meta.json'}: no such file; give the folder that holds {part}/ and "
+            f"{part}_scribbles/ as --data-root"
+        )
+    return YoutubeVos(root, part, all_frames)
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    """{video: entry} of a meta.json."""
+    try:
+        videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(f'{path}: expected {{"videos": {{...}}}}, found {what}') from None
+    if not isinstance(videos, dict):
+        raise InputError(f'{path}: "videos" must hold an entry a video, by its name')
+    return videos
+
+
+def _entries(where: str | Path, video: Any) -> Mapping[str, Mapping[str, Any]]:
+    """The objects of a video's entry."""
+    objects = video.get("objects") if isinstance(video, dict) else None
+    if (
+        not isinstance(objects, dict)
+        or not objects
+        or not all(isinstance(entry, dict) for entry in objects.values())
+    ):
+        raise InputError(f'{where}: expected {{"objects": {{"1": {{"frames": [...]}}, ...}}}}')
+    return objects
+
+
+def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """The files of a folder by name without suffix; a folder that is not there has none."""
+    if not folder.is_dir():
+        return {}
+    return {p.stem: p for p in folder.iterdir() if p.suffix.lower() in suffixes}
