@@ -1,0 +1,107 @@
+"""Frames as image files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from rhmnet.data.files import read_image
+from rhmnet.errors import InputError
+from rhmnet.evaluation.resizing import resize_image
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_DEFAULT_FPS = 25.0
+
+
+class ImageSequence:
+    """A `Source` of image files in a given order. Raises InputError for sizes that differ."""
+
+    def __init__(self, name: str, paths: list[Path], fps: float | None) -> None:
+        self.name = name
+        self.note = None
+        self._paths = paths
+        self._fps = fps or _DEFAULT_FPS
+        self._numbers = {path.stem: index for index, path in enumerate(paths)}
+        if len(self._numbers) < len(paths):
+            twice = next(p for i, p in enumerate(paths) if self._numbers[p.stem] != i)
+            raise InputError(
+                f"{twice}: another frame has the same name but for the suffix, and so would its "
+                f"mask; pick one kind by a pattern, as in '{twice.parent}/*{twice.suffix}'"
+            )
+        self.size = _size(paths[0])
+        for path in paths:  # headers alone: better now than after an hour
+            if _size(path) != self.size:
+                raise InputError(
+                    f"{path}: {_text(_size(path))} pixels, but {paths[0].name} has "
+                    f"{_text(self.size)}; expected frames of one size"
+                )
+
+    def count(self) -> int:
+        return len(self._paths)
+
+    def count_exactly(self) -> int:
+        return len(self._paths)
+
+    def frame_number(self, stem: str) -> int | None:
+        """A frame's own name; else its number, where all frames are numbers; else its place."""
+        if stem in self._numbers:
+            return self._numbers[stem]
+        if not stem.isdecimal():
+            return None
+        if all(name.isdecimal() for name in self._numbers):
+            same = [i for name, i in self._numbers.items() if int(name) == int(stem)]
+            return same[0] if same else len(self._paths)
+        return int(stem)
+
+    def frame_name(self, index: int) -> str:
+        return self._paths[index].stem
+
+    def fps(self) -> float:
+        return self._fps
+
+    def forward(self, start: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
+        for path in self._paths[start:]:
+            yield resize_image(read_frame(path), size)
+
+    def backward(self, start: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
+        for path in reversed(self._paths[: start + 1]):
+            yield resize_image(read_frame(path), size)
+
+    def identity(self) -> dict[str, object]:
+        digest = hashlib.sha256()
+        for path in self._paths:
+            digest.update(f"{path.name} {path.stat().st_size}\n".encode("utf-8", "surrogateescape"))
+        return {"images": len(self._paths), "names and sizes": digest.hexdigest()}
+
+
+def read_frame(path: Path) -> np.ndarray:
+    """An image as uint8 [H, W, 3] RGB; grey is repeated, 16 bits are divided by 256."""
+    with _opened(path) as image:
+        deep = image.mode.startswith("I")
+    if not deep:
+        return read_image(path)
+    with _opened(path) as image:
+        grey = (np.array(image).clip(0, 65535) >> 8).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    with _opened(path) as image:
+        return image.size[::-1]
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+        raise InputError(
+            f"{path}: cannot be read as an image; replace the file or leave it out"
+        ) from None
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[1]}x{size[0]}"
