@@ -92,6 +92,7 @@ class TrainConfig:
     lr: float = 1e-4
     backbone_lr_factor: float = 0.5  # the backbone's share of lr
     weight_decay: float = 1e-4
+    warmup: int = 0  # iterations over which lr rises to its value
     schedule: str = "poly"  # one of SCHEDULES
     poly_power: float = 0.9  # poly: lr x (1 - iteration / all iterations) to this power
     poly_every: int = 1000  # poly: iterations between updates of lr

@@ -11,9 +11,9 @@ from rhmnet.attention import MultiHeadAttention
 class MemoryReader(nn.Module):
     """Cross-attention and feed-forward of one expanding step (specification, section 4).
 
-    tied: begin with the same random projection for queries and keys, so that tokens attend to
-    memory that looks like them from the first iteration on. Training from random weights on little
-    data gets nowhere for long without it; with ImageNet's backbone nobody has tried it.
+    tied: begin with the same random projection for queries and keys, twice as large, so that tokens
+    attend to memory that looks like them from the first iteration on. Training from random weights
+    on little data gets nowhere for long without it; with ImageNet's backbone nobody has tried it.
     """
 
     def __init__(
@@ -23,6 +23,7 @@ class MemoryReader(nn.Module):
         self.cross_attn = MultiHeadAttention(dim, num_heads, dropout)
         if tied:
             weight = self.cross_attn.in_proj_weight.data
+            weight[:dim] *= 2
             weight[dim : 2 * dim] = weight[:dim]
         self.norm1 = nn.LayerNorm(dim)
         self.linear1 = nn.Linear(dim, feedforward_dim)

@@ -35,11 +35,12 @@ def learning_rate(config: TrainConfig, iteration: int, iterations_per_epoch: int
 
     Nothing but the iteration goes in, so that a resumed run goes on exactly where it was.
     """
+    lr = config.lr * min(1.0, (iteration + 1) / max(1, config.warmup))
     if config.schedule == "step":
         cuts = iteration // iterations_per_epoch // config.step_epochs
-        return config.lr * config.step_factor**cuts
+        return lr * config.step_factor**cuts
     updated = iteration - iteration % config.poly_every
-    return config.lr * (1 - updated / (config.epochs * iterations_per_epoch)) ** config.poly_power
+    return lr * (1 - updated / (config.epochs * iterations_per_epoch)) ** config.poly_power
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
