@@ -54,8 +54,14 @@ def load_checkpoint(model: RHMNet, path: str | Path) -> int:
     reason. The model is untouched then.
     """
     content = read_checkpoint(path)
-    state = translate_keys(content["state_dict"])
-    problem = _mismatch(model.state_dict(), state)
+    state, wanted = translate_keys(content["state_dict"]), model.state_dict()
+    if _is_authors(content["state_dict"]) and not model.config.bg_prototype:
+        # their network may hold the background's embedding without reading it
+        state.pop("label_embedding.background", None)
+    for key in wanted:  # counts that evaluation never reads, and that some files leave out
+        if key.endswith("num_batches_tracked"):
+            state.setdefault(key, wanted[key])
+    problem = _mismatch(wanted, state)
     if problem:
         raise InputError(f"{path}: does not fit the model: {problem}")
     model.load_state_dict(state)
@@ -136,12 +142,17 @@ def save_checkpoint(
 
 def translate_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The authors' keys in our names; ours pass as they are."""
+    authors = _is_authors(state)
     state = {key.removeprefix("module."): value for key, value in state.items()}
-    if not any(key.startswith("transformer.") for key in state):
+    if not authors:
         return state
     return {
         _our_name(key): value for key, value in state.items() if not key.startswith(_HEAD_COPIES)
     }
+
+
+def _is_authors(state: Mapping[str, Tensor]) -> bool:
+    return any(key.removeprefix("module.").startswith("transformer.") for key in state)
 
 
 def _our_name(key: str) -> str:

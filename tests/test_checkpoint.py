@@ -151,3 +151,18 @@ def test_backbone_weights_from_a_file(tmp_path: Path) -> None:
         rhmnet.build_model(small_config(source, "model.backbone=resnet34"))
     with pytest.raises(InputError, match="no such file"):
         rhmnet.build_model(small_config("model.pretrained=nowhere.pth"))
+
+
+def test_authors_files_of_other_options(tmp_path: Path) -> None:
+    """Heads with batch norm, with and without its counts; a background embedding not read."""
+    state = release_state_dict()
+    for key in [k for k in state if "conv_in.norm.weight" in k or "x.norm.weight" in k]:
+        module = key.removesuffix("weight")
+        state[f"{module}running_mean"] = torch.zeros_like(state[key])
+        state[f"{module}running_var"] = torch.ones_like(state[key])
+    torch.save({"epoch": 1, "state_dict": state}, tmp_path / "bn.pth.tar")
+    overrides = ["model.pretrained=none", "model.norm=bn", "model.bg_prototype=false"]
+    model = rhmnet.build_model(rhmnet.load_config("video_training", overrides))
+    assert rhmnet.load_checkpoint(model, tmp_path / "bn.pth.tar") == 1
+    wanted = state["segmentors.0.conv_4x.norm.weight"]
+    assert torch.equal(model.entire_heads[0].conv_s4.norm.weight, wanted)
