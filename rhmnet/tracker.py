@@ -199,7 +199,10 @@ class Tracker:
         return full[0, :, top : top + height, left : left + width]
 
     def _to_device(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.model.device)
+        tensor, device = torch.from_numpy(np.ascontiguousarray(array)), self.model.device
+        if device.type == "cuda":  # pinned, so that the copy does not hold up the host
+            return tensor.pin_memory().to(device, non_blocking=True)
+        return tensor.to(device)
 
     def _use_current_weights(self) -> None:
         """Prepare the network again if its weights were changed since."""
