@@ -36,8 +36,8 @@ def draw_clip(model: RHMNet, clip: Clip) -> np.ndarray:
         row = {
             "frame": frame,
             "scribble": draw_scribble(frame, scribble),
-            "reliable region": _over(frame, reliable),
-            "entire target": _over(frame, _labels(prediction.entire_prob[0, t, -1])),
+            "reliable region": overlay(frame, reliable),
+            "entire target": overlay(frame, _labels(prediction.entire_prob[0, t, -1])),
         }
         pictures += row.values()
         captions += row if t == 0 else [""] * len(row)
@@ -47,7 +47,3 @@ def draw_clip(model: RHMNet, clip: Clip) -> np.ndarray:
 def _labels(prob: Tensor) -> np.ndarray:
     """uint8 [H, W], 0 background, from [O + 1, H, W] with background last."""
     return ((prob.argmax(dim=0) + 1) % len(prob)).to(torch.uint8).cpu().numpy()
-
-
-def _over(frame: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return overlay(frame, labels) if labels.any() else frame
