@@ -46,6 +46,12 @@ def test_poly_schedule_is_updated_every_thousand_iterations() -> None:
     assert rates[4] == pytest.approx(1e-4 * 0.5**0.9)
 
 
+def test_warmup_rises_to_the_schedule() -> None:
+    config = dataclasses.replace(load_config("pre_training").train, warmup=4)
+    rates = [learning_rate(config, i, 100) for i in range(5)]
+    assert rates == pytest.approx([1.25e-5, 2.5e-5, 3.75e-5, 5e-5, 5e-5])
+
+
 def test_backbone_learns_at_half_the_rate() -> None:
     config = tiny_config()
     model = build_model(config)
