@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import resource
 import statistics
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 
 from rhmnet.config import PRECISIONS, Config, load_config
+from rhmnet.data.dataset import build_dataset
 from rhmnet.data.loader import build_loader
 from rhmnet.errors import run_command
 from rhmnet.losses import Criterion
@@ -76,8 +78,10 @@ def parse_arguments() -> argparse.Namespace:
 
 def time_loader(config: Config, stage: str, clips: int) -> dict[str, float]:
     """Clips per second that one worker makes by itself, and what it hands on."""
-    data = dataclasses.replace(config.data, num_workers=0)
-    loader = iter(build_loader(dataclasses.replace(config, data=data), stage))
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, num_workers=0))
+    dataset = build_dataset(config, stage)
+    epochs = (build_loader(config, stage, epoch=e, dataset=dataset) for e in itertools.count())
+    loader = itertools.chain.from_iterable(epochs)
     batch = next(loader)  # the first one opens files
     made, redraws, start = (
         0,
