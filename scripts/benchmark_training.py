@@ -154,13 +154,14 @@ class Step:
     def stages(self, device: torch.device) -> dict[str, float]:
         """Seconds of each stage; the device is waited for between them."""
         losses = self.losses
-        seconds, start = {}, now(device)
         run_backward, losses.run_backward = losses.run_backward, False
-        losses.predict(self.clip)
-        seconds["forward"] = (lap := now(device)) - start
-        losses.run_backward, start = run_backward, lap
+        seconds, start = {}, now(device)
         prediction = losses.predict(self.clip)
-        seconds["backward clip"] = (lap := now(device)) - start - seconds["forward"]
+        seconds["forward"] = (lap := now(device)) - start
+        if run_backward:  # what a second pass takes longer, when it runs the clip both ways
+            losses.run_backward, start = True, lap
+            prediction = losses.predict(self.clip)
+            seconds["backward clip"] = (lap := now(device)) - start - seconds["forward"]
         start = lap
         total = self.criterion(self.clip, prediction)["total"]
         seconds["losses"] = (lap := now(device)) - start
