@@ -21,14 +21,21 @@ CHECKPOINT_NAME = "pretrain_checkpoint_{}.pth.tar"
 
 def parse_davis(description: str) -> argparse.Namespace:
     """Read the command line of `eval_davis.py`: the release's options, and ours."""
+    parser = davis_parser(description)
+    add = parser.add_argument
+    add("--groups", help="scribble sets, as 0,2 or 0-4 (default: all there are)")
+    add("--mask_init", action="store_true", help="start from the first dense mask, not strokes")
+    return parse(parser)
+
+
+def davis_parser(description: str) -> argparse.ArgumentParser:
+    """The options that whatever is evaluated on DAVIS has."""
     parser = _parser(description, "the DAVIS folder (default: DAVIS under data.root)")
     add = parser.add_argument
     add("--set", default="val", help="list of videos (default val)")
     add("--year", help="16 or 17 (default: the newest whose list is there)")
     add("--davis16", choices=("merged", "object1"), default="merged", help=_DAVIS16)
-    add("--groups", help="scribble sets, as 0,2 or 0-4 (default: all there are)")
-    add("--mask_init", action="store_true", help="start from the first dense mask, not strokes")
-    return _parsed(parser)
+    return parser
 
 
 def parse_youtube(description: str) -> argparse.Namespace:
@@ -40,11 +47,11 @@ def parse_youtube(description: str) -> argparse.Namespace:
     add("--all_frames", action="store_true", help="track through all images, also between masks")
     zip_help = "the zip for the server, when all videos are tracked (default: written)"
     add("--zip", action=argparse.BooleanOptionalAction, default=True, help=zip_help)
-    return _parsed(parser)
+    return parse(parser)
 
 
 def _parser(description: str, data_root: str) -> argparse.ArgumentParser:
-    """The options that both evaluations have."""
+    """The options that all evaluations have."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -67,7 +74,8 @@ def _parser(description: str, data_root: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the command line; overrides are one list, wherever they stood."""
     args = parser.parse_args()
     args.overrides += args.opts
     return args

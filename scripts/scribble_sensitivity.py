@@ -1,0 +1,175 @@
+#!/usr/bin/env python
+"""How much scores depend on the strokes: J&F against scribble sets, stroke length and thickness.
+
+    python scripts/scribble_sensitivity.py --config video_training --ckpt_num 78 --year 17
+    python scripts/scribble_sensitivity.py --checkpoint model.pth.tar --data-root DAVIS \\
+        --coverage 0.1 0.5 1 --thickness 3 15 --draws 5
+
+First the scribble sets that the tree has (valid_scribbles0 and so on). Then strokes drawn by a
+program from the first frame's annotation: of several lengths, then of several thicknesses, the
+other being as usual, each drawn --draws times. SAVE_PATH/<config>_<epoch>_davis<year>_sensitivity
+gets sensitivity.json and, in strokes/, the drawn sets in DAVIS' own layout; masks lie beside it. A
+run that was stopped goes on where it was; torchrun shares it out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+import rhmnet
+from rhmnet.errors import InputError, run_command
+from rhmnet.evaluation.command import choose_device, davis_parser, find_checkpoint, parse
+from rhmnet.evaluation.davis import Davis, open_davis, parse_year, reading_of, select
+from rhmnet.evaluation.report import VideoScores, global_row, object_rows
+from rhmnet.evaluation.runner import Evaluation
+from rhmnet.evaluation.weights import load_model, made_by
+from rhmnet.scribbles.strokes import StrokeOptions, draw_scribble
+from rhmnet.training.distributed import join_processes
+
+FIRST_DRAWN = 100  # number of the first drawn set, above those of any tree
+SHOWN = ("J&F-Mean", "J-Mean", "F-Mean")
+MEANING = {
+    "set": "number of the tree's scribble set",
+    "coverage": "length: share of an object's skeleton that its stroke covers",
+    "thickness": "pixels at 480p",
+}
+
+
+class Condition(NamedTuple):
+    """One way of drawing, once."""
+
+    vary: str
+    """coverage or thickness; `set` for a scribble set that the tree has."""
+    value: float
+    draw: int
+
+
+def main() -> None:
+    args = parse_arguments()
+    config = rhmnet.load_config(args.config, args.overrides)
+    checkpoint = find_checkpoint(args.checkpoint, args.config, args.ckpt_num)
+    data_root = args.data_root or Path(config.data.root) / "DAVIS"
+    davis = open_davis(data_root, parse_year(args.year) if args.year else None, args.set)
+    names = select(davis.names(), args.start, args.end, args.video_name)
+    conditions = {group: Condition("set", group, 0) for group in davis.groups()}
+    drawn = [
+        Condition(vary, value, draw)
+        for vary in ("coverage", "thickness")
+        for value in getattr(args, vary)
+        for draw in range(args.draws)
+    ]
+    conditions |= dict(enumerate(drawn, start=FIRST_DRAWN))
+    with join_processes(choose_device(args.device, args.gpu)) as processes:
+        model, epoch = load_model(config, checkpoint)
+        run = f"{Path(args.config).stem}_{epoch}_davis{davis.year}_sensitivity"
+        folder = args.save_path / run
+        if processes.is_main:
+            write_strokes(davis, names, conditions, folder / "strokes", args.seed)
+        processes.wait()
+        evaluation = Evaluation(
+            davis=dataclasses.replace(davis, root=folder / "strokes"),
+            names=names,
+            groups=list(conditions),
+            folder=folder / "masks",
+            made_by=made_by(config, checkpoint),
+            checkpoint=checkpoint and str(checkpoint.resolve()),
+            reading=reading_of(davis.year, args.davis16),
+            with_bg=args.with_bg,
+            overlay=args.overlay,
+            overwrite=args.overwrite,
+        )
+        model.to(processes.device)
+        scores = evaluation.run(lambda: rhmnet.Tracker(model, config), processes)
+    if not scores:  # another process reports
+        return
+    tables = tabulate(dict(zip(conditions.values(), scores.values(), strict=True)))
+    print(f"{run}, {len(names)} videos: {evaluation.reading.value}")
+    print("\n\n".join(format_table(vary, rows) for vary, rows in tables.items()))
+    header = {"run": run, "weights": str(checkpoint or "random"), "seed": args.seed}
+    path = folder / "sensitivity.json"
+    path.write_text(json.dumps({**header, **evaluation.describe(), **tables}, indent=1) + "\n")
+    print(f"wrote {path}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = davis_parser(__doc__)
+    add = parser.add_argument
+    lengths, widths = [0.1, 0.25, 0.5, 0.75, 1.0], [2.0, 4.0, 7.0, 12.0, 20.0]
+    for name, default in (("coverage", lengths), ("thickness", widths)):
+        text = f"{MEANING[name]} (default: {' '.join(f'{v:g}' for v in default)})"
+        add(f"--{name}", type=float, nargs="*", default=default, help=text)
+    add("--draws", type=int, default=3, help="sets drawn of each kind (default 3)")
+    add("--seed", type=int, default=0, help="of the drawn strokes (default 0)")
+    args = parse(parser)
+    if args.draws < 1 or args.seed < 0:
+        raise InputError("--draws: expected at least 1; --seed: at least 0")
+    return args
+
+
+def write_strokes(
+    davis: Davis, names: Sequence[str], conditions: dict[int, Condition], out: Path, seed: int
+) -> None:
+    """Make a DAVIS folder: the tree's own files, linked, and `valid_scribbles<n>` as drawn."""
+    shutil.rmtree(out, ignore_errors=True)  # links are removed, not what they lead to
+    out.mkdir(parents=True)
+    linked = ["JPEGImages", "Annotations", "ImageSets"]
+    linked += [f"valid_scribbles{group}" for group in conditions if group < FIRST_DRAWN]
+    for name in linked:
+        (out / name).symlink_to((davis.root / name).resolve(), target_is_directory=True)
+    for index, name in enumerate(names):
+        labels = davis.first_annotation(davis.video(name)).labels
+        for group, condition in conditions.items():
+            if condition.vary == "set":
+                continue
+            options = StrokeOptions(**{condition.vary: condition.value})
+            # the same hand for every length and thickness, so that nothing else differs
+            rng = np.random.default_rng((seed, index, condition.draw))
+            path = out / f"valid_scribbles{group}" / f"{name}.bmp"
+            path.parent.mkdir(exist_ok=True)
+            scribble = draw_scribble(labels, int(labels.max()), rng, options)
+            Image.fromarray(scribble).save(path)
+
+
+def tabulate(scores: dict[Condition, VideoScores]) -> dict[str, list[dict[str, Any]]]:
+    """{what was varied: one row a value}, each mean and deviation over the draws."""
+    tables: dict[str, list[dict[str, Any]]] = {}
+    globals_ = {condition: global_row(object_rows(part)) for condition, part in scores.items()}
+    for vary, value in dict.fromkeys((c.vary, c.value) for c in globals_):
+        rows = [row for c, row in globals_.items() if (c.vary, c.value) == (vary, value)]
+        tables.setdefault(vary, []).append({"value": value, **summary(rows)})
+    if "set" in tables:
+        rows = [row for condition, row in globals_.items() if condition.vary == "set"]
+        tables["set"].append({"value": "all", **summary(rows)})
+    return tables
+
+
+def summary(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Mean and deviation of global rows (divided by their number)."""
+    mean = {column: float(np.mean([row[column] for row in rows])) for column in SHOWN}
+    std = {column: float(np.std([row[column] for row in rows])) for column in SHOWN}
+    return {"draws": len(rows), "mean": mean, "std": std}
+
+
+def format_table(vary: str, rows: Sequence[dict[str, Any]]) -> str:
+    """One line a value: mean ± deviation of each column."""
+    lines = [
+        f"{vary} ({MEANING[vary]})",
+        f"{'':>10}{'draws':>7}" + "".join(f"{column:>18}" for column in SHOWN),
+    ]
+    for row in rows:
+        cells = [f"{row['mean'][c]:.4f} ± {row['std'][c]:.4f}" for c in SHOWN]
+        lines.append(f"{row['value']!s:>10}{row['draws']:>7}" + "".join(f"{c:>18}" for c in cells))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_command(main)
