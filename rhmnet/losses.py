@@ -12,7 +12,7 @@ from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
 from rhmnet.config import LossConfig
-from rhmnet.labels import BACKGROUND, num_channels, one_hot
+from rhmnet.labels import BACKGROUND, num_channels, one_hot, valid_objects
 from rhmnet.structures import Clip, ClipPrediction
 
 RHO_EPS = 1e-6  # under the root of the smoothness penalty
@@ -21,18 +21,28 @@ SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 LAPLACIAN = ((-1.0, -1.0, -1.0), (-1.0, 8.0, -1.0), (-1.0, -1.0, -1.0))
 
 
-def partial_cross_entropy(prob: Tensor, labels: Tensor, background_weight: float) -> Tensor:
+def partial_cross_entropy(
+    prob: Tensor, labels: Tensor, background_weight: float, normalizer: Tensor | None = None
+) -> Tensor:
     """Cross entropy on the strokes alone, a weighted mean; 0 where nothing is labelled.
 
     prob: [..., O + 1, H, W]; labels: uint8 [..., H, W], 0 unlabelled, 1..O, 255 background.
+    normalizer: what the weighted sum is divided by instead of the weights' sum.
     """
     background = prob.shape[-3] - 1
     channel = torch.where(labels == BACKGROUND, background, labels.long() - 1)
     # a pixel without a label reads any channel, with weight 0
     picked = prob.gather(-3, channel.clamp(min=0).unsqueeze(-3)).squeeze(-3)
-    weight = torch.where(channel == background, background_weight, 1.0) * (labels != 0)
+    weight = label_weight(labels, background_weight)
     nll = -picked.clamp(min=torch.finfo(prob.dtype).tiny).log()
-    return (weight * nll).sum() / weight.sum().clamp(min=torch.finfo(prob.dtype).tiny)
+    if normalizer is None:
+        normalizer = weight.sum()
+    return (weight * nll).sum() / normalizer.clamp(min=torch.finfo(prob.dtype).tiny)
+
+
+def label_weight(labels: Tensor, background_weight: float) -> Tensor:
+    """float32 [..., H, W], the weight of each pixel in the partial cross entropy."""
+    return torch.where(labels == BACKGROUND, background_weight, 1.0) * (labels != 0)
 
 
 def smoothness(
@@ -61,22 +71,34 @@ def smoothness(
 
 
 def reliable_focal(
-    logits_s4: Tensor, strokes: Tensor, valid: Tensor, alpha: float, gamma: float, kernel: int
+    logits_s4: Tensor,
+    strokes: Tensor,
+    valid: Tensor,
+    alpha: float,
+    gamma: float,
+    kernel: int,
+    normalizer: Tensor | None = None,
 ) -> Tensor:
     """Focal loss of the reliable region against each object's strokes, a mean over what counts.
 
     logits_s4: [B, T, O, H/4, W/4]; strokes: one-hot [B, T, O, H, W]; valid: bool [B, O].
     kernel: side in pixels of the square that dilates a stroke; the ring between the two does not
     count, nor do objects that pad the batch.
+    normalizer: what the sum is divided by instead of the number of pixels that count.
     """
-    strokes = strokes.flatten(0, 1)
-    dilated = dilate(strokes, kernel)
-    stroke_s4, ring_s4 = (
-        _area_resize(maps).view_as(logits_s4) for maps in (strokes, dilated - strokes)
-    )
-    counted = (1 - ring_s4) * valid[:, None, :, None, None]
+    stroke_s4, counted = focal_targets(strokes, valid, kernel)
     loss = sigmoid_focal_loss(logits_s4, stroke_s4, alpha, gamma)
-    return (loss * counted).sum() / (counted.sum() + 1e-8)
+    if normalizer is None:
+        normalizer = counted.sum()
+    return (loss * counted).sum() / (normalizer + 1e-8)
+
+
+def focal_targets(strokes: Tensor, valid: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
+    """Strokes at stride 4 and what counts around them, 0/1 [B, T, O, H/4, W/4] both."""
+    flat = strokes.flatten(0, 1)
+    maps = (flat, dilate(flat, kernel) - flat)
+    stroke_s4, ring_s4 = (_area_resize(x).unflatten(0, strokes.shape[:2]) for x in maps)
+    return stroke_s4, (1 - ring_s4) * valid[:, None, :, None, None]
 
 
 def consistency(prob: Tensor, backward_prob: Tensor) -> Tensor:
@@ -101,17 +123,35 @@ class Criterion:
     def __init__(self, config: LossConfig) -> None:
         self.config = config
 
-    def __call__(self, clip: Clip, prediction: ClipPrediction) -> dict[str, Tensor]:
+    def normalizers(self, clip: Clip) -> Tensor:
+        """float32 [2]: what partial cross entropy and the focal loss divide their sums by.
+
+        Where one batch is shared out, over processes or one after another, each part divides by
+        the mean over all parts: then the mean of the parts' losses is the whole batch's loss.
+        """
+        num_objects = int(clip.num_objects.max())
+        valid = valid_objects(clip.num_objects.to(clip.scribbles.device), num_objects)
+        strokes = one_hot(clip.scribbles, num_objects)[:, :, :-1]
+        _, counted = focal_targets(strokes, valid, self.config.ignore_kernel)
+        weight = label_weight(clip.scribbles, self.config.background_weight)
+        return torch.stack([weight.sum(), counted.sum()])
+
+    def __call__(
+        self, clip: Clip, prediction: ClipPrediction, normalizers: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Losses in float32: `partial_ce_k`, `smoothness_k`, `consistency_k` of each entire-target
         step k, `reliable_focal`, and `total`.
+
+        normalizers: means of `normalizers` over the parts of a batch that is shared out.
         """
         config = self.config
+        ce_normalizer, focal_normalizer = (None, None) if normalizers is None else normalizers
         num_objects = prediction.valid.shape[1]
         losses: dict[str, Tensor] = {}
         total = prediction.reliable_logits_s4.new_zeros((), dtype=torch.float32)
         for step, prob in enumerate(prediction.entire_prob.float().unbind(dim=2)):
             losses[f"partial_ce_{step}"] = partial_cross_entropy(
-                prob, clip.scribbles, config.background_weight
+                prob, clip.scribbles, config.background_weight, ce_normalizer
             )
             losses[f"smoothness_{step}"] = self._smoothness(clip, prob)
             total = total + config.partial_ce_weight * losses[f"partial_ce_{step}"]
@@ -127,6 +167,7 @@ class Criterion:
             config.focal_alpha,
             config.focal_gamma,
             config.ignore_kernel,
+            focal_normalizer,
         )
         losses["total"] = total + config.reliable_focal_weight * losses["reliable_focal"]
         return losses

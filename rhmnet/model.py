@@ -125,8 +125,7 @@ class RHMNet(nn.Module):
         scribble: uint8 [B, H, W], 0 unlabelled, 1..O objects, 255 background.
         background: whether the background term is attached (`test.using_initial_bg`).
         """
-        strokes = one_hot(scribble, num_objects)
-        labels = self._scribble_labels(strokes, frame.features.embedding.float()).flatten(2)
+        labels = self.scribble_labels(frame, scribble, num_objects).flatten(2)
         tokens, entries = frame.tokens, []
         for step, reader in enumerate(self.readers):
             if step > 0:
@@ -278,8 +277,11 @@ class RHMNet(nn.Module):
             clip = clip[::-1]
         bank = MemoryBank(self.initial_memory(clip[0], scribble, valid.shape[1]))
         expansions = []
-        for frame in clip:
+        for t, frame in enumerate(clip):
             expansion = self.expand(frame, bank, valid)
+            expansions.append(expansion)
+            if t == len(clip) - 1:  # nothing reads what the last frame would store
+                break
             self.memorize_reliable(bank, expansion, store=True)
             self.memorize_entire(
                 bank,
@@ -288,7 +290,6 @@ class RHMNet(nn.Module):
                 level=ReliabilityLevel.ENTIRE,
                 threshold=self.config.object_threshold,
             )
-            expansions.append(expansion)
         return expansions[::-1] if reverse else expansions
 
     def _full_size_probs(self, steps: list[Expansion], size: torch.Size) -> Tensor:
@@ -298,9 +299,13 @@ class RHMNet(nn.Module):
         ]
         return torch.stack(frames, dim=1)
 
-    def _scribble_labels(self, strokes: Tensor, embedding: Tensor) -> Tensor:
-        """Soft labels [B, O + 1, h, w] of an initial scribble's one-hot [B, O + 1, H, W]."""
-        ratio = pool_labels(strokes, STRIDE)
+    def scribble_labels(self, frame: EncodedFrame, scribble: Tensor, num_objects: int) -> Tensor:
+        """Soft labels [B, O + 1, h, w] of an initial scribble, uint8 [B, H, W]: its similarity map.
+
+        In [-1, 1] with similarity, the share of each cell under the stroke without.
+        """
+        embedding = frame.features.embedding.float()
+        ratio = pool_labels(one_hot(scribble, num_objects), STRIDE)
         if self.config.local_similarity:
             return local_similarity_labels(ratio, embedding)
         if self.config.use_similarity:

@@ -6,11 +6,20 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from training_runs import MadeUpClips, tiny_config, tiny_options, train_tiny
+from training_runs import (
+    MadeUpClips,
+    losses_of,
+    run_processes,
+    tiny_config,
+    tiny_options,
+    train_tiny,
+    weights_of,
+)
 
 from rhmnet.config import TrainConfig, from_dict, load_config
 from rhmnet.data.sampler import SampleKey
@@ -19,6 +28,7 @@ from rhmnet.losses import Criterion
 from rhmnet.model import build_model
 from rhmnet.structures import Clip
 from rhmnet.training import run as run_module
+from rhmnet.training.distributed import join_processes, parallel
 from rhmnet.training.engine import ClipLosses, prepare
 from rhmnet.training.logger import RunLogger
 from rhmnet.training.optimizer import build_optimizer, learning_rate, set_learning_rate
@@ -120,9 +130,9 @@ class NotFinite(Criterion):
 
     passes = 0
 
-    def __call__(self, clip: Clip, prediction: object) -> dict[str, Tensor]:
+    def __call__(self, *args: Any) -> dict[str, Tensor]:
         self.passes += 1
-        losses = super().__call__(clip, prediction)
+        losses = super().__call__(*args)
         if self.passes == 3:
             losses["total"] = losses["total"] * math.nan
         return losses
@@ -225,3 +235,67 @@ def test_training_configuration_is_checked(key: str) -> None:
 
 def _plain(value: str) -> int | str:
     return int(value) if value.isdigit() else value
+
+
+def curve(folder: Path, processes: int, **train: Any) -> list[tuple[int, dict[str, float]]]:
+    """The losses of a run without dropout, whose effective batch is 2."""
+    config = tiny_config(epochs=1, lr=1e-4, **train)
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, dropout=0.0))
+    options = tiny_options(folder, config)
+    if processes == 1:
+        assert train_tiny(options) == 0
+    else:
+        assert run_processes(processes, train_tiny, options) == [0] * processes
+    return losses_of(options)
+
+
+@pytest.mark.parametrize(("processes", "accumulation"), [(1, 2), (2, 1)])
+def test_shared_batch_gives_the_joint_batch_s_losses_and_gradients(
+    tmp_path: Path, processes: int, accumulation: int
+) -> None:
+    """Clips of a batch differ in objects and strokes: a mean of means would not do."""
+    joint = curve(tmp_path / "joint", 1, batch_size=2)
+    shared = curve(tmp_path / "shared", processes, batch_size=1, accumulation=accumulation)
+    assert [iteration for iteration, _ in shared] == [1, 2, 3]
+    for (_, expected), (_, found) in zip(joint, shared, strict=True):
+        assert found.pop("kind") == expected.pop("kind")
+        assert found == pytest.approx(expected, rel=1e-4)
+    ours, theirs = (
+        weights_of(tiny_options(tmp_path / n, tiny_config()), 1) for n in ("shared", "joint")
+    )
+    # Adam's first steps are lr x sign(gradient), whatever the size of a gradient near zero
+    assert max((ours[k] - theirs[k]).abs().max().item() for k in ours) <= 1e-3
+
+
+def shared_gradients(path: Path) -> None:
+    """One process's part: its clip's gradients, averaged with the other's; the first writes."""
+    with join_processes("cpu") as processes:
+        losses, criterion = clip_losses()
+        sample = MadeUpClips()[SampleKey(0, processes.rank, 0)]
+        normalizers = processes.mean(criterion.normalizers(sample))
+        step = parallel(losses, processes)
+        step(sample, normalizers)["total"].backward()
+        if processes.is_main:
+            torch.save({n: p.grad for n, p in losses.model.named_parameters()}, path)
+
+
+def clip_losses() -> tuple[ClipLosses, Criterion]:
+    config = tiny_config()
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, dropout=0.0))
+    seed_everything(0)
+    criterion = Criterion(config.loss)
+    return ClipLosses(build_model(config), criterion, config.train, True), criterion
+
+
+def test_two_processes_average_to_the_joint_batch_s_gradients(tmp_path: Path) -> None:
+    assert run_processes(2, shared_gradients, tmp_path / "shared.pt") == [0, 0]
+    losses, _ = clip_losses()
+    losses(clips(2))["total"].backward()
+    joint = {name: p.grad for name, p in losses.model.named_parameters()}
+    shared = torch.load(tmp_path / "shared.pt", weights_only=True)
+    # a bias before a norm has no gradient but rounding: measured against all gradients' size
+    size = torch.stack([g.norm() for g in joint.values()]).norm()
+    assert max((shared[n] - g).norm() / size for n, g in joint.items()) <= 1e-5
+    large = [n for n, g in joint.items() if g.norm() > 1e-4 * size]
+    assert len(large) > 80
+    assert max((shared[n] - joint[n]).norm() / joint[n].norm() for n in large) <= 1e-5

@@ -41,6 +41,12 @@ class Processes(NamedTuple):
             dist.all_reduce(values, group=self.control)
         return values
 
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean of a tensor over all processes, on its device, which need not be waited for."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values / self.size
+
     def any(self, flag: bool) -> bool:
         """True if the flag is set in some process."""
         return self.sum(torch.tensor(int(flag))).item() > 0

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from rhmnet.config import TrainConfig
+from rhmnet.losses import Criterion
 from rhmnet.model import RHMNet
 from rhmnet.structures import Clip, ClipPrediction
 from rhmnet.training.distributed import Processes
@@ -26,7 +27,6 @@ from rhmnet.training.random_state import untouched_random_state
 from rhmnet.training.state import Run
 
 T = TypeVar("T")
-Criterion = Callable[[Clip, ClipPrediction], dict[str, Tensor]]
 _DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -45,9 +45,12 @@ class ClipLosses(nn.Module):
         self.run_backward = run_backward
         self.dtype = _DTYPES[config.precision]
 
-    def forward(self, clip: Clip) -> dict[str, Tensor]:
-        """The losses by name and their weighted `total`, scalars in float32."""
-        return self.criterion(clip, self.predict(clip))
+    def forward(self, clip: Clip, normalizers: Tensor | None = None) -> dict[str, Tensor]:
+        """The losses by name and their weighted `total`, scalars in float32.
+
+        normalizers: see `Criterion`; None where this clip is the whole batch.
+        """
+        return self.criterion(clip, self.predict(clip), normalizers)
 
     def predict(self, clip: Clip) -> ClipPrediction:
         """The network's part of the step, in float32 from here on."""
@@ -84,6 +87,7 @@ def prepare(model: RHMNet, config: TrainConfig) -> None:
 def train_one_epoch(
     run: Run,
     losses: nn.Module,
+    criterion: Criterion,
     loader: Iterable[Clip],
     processes: Processes,
     logger: RunLogger,
@@ -92,8 +96,9 @@ def train_one_epoch(
 ) -> bool:
     """Train from `run.iteration` to the end of the epoch; False if asked to stop before.
 
-    losses: a ClipLosses, maybe wrapped for many processes. loader: the batches from that iteration
-    on, `train.accumulation` of them per iteration; it must leave the global generators alone.
+    losses: a ClipLosses of the criterion, maybe wrapped for many processes.
+    loader: the batches from that iteration on, `train.accumulation` of them per iteration; it must
+    leave the global generators alone.
     Raises InputError for a loss that is not finite; its batch lies in dump_folder then.
     """
     config = run.config.train
@@ -105,11 +110,11 @@ def train_one_epoch(
     while run.iteration < run.iterations_per_epoch:
         lr = learning_rate(config, run.total_iteration, run.iterations_per_epoch)
         set_learning_rate(run.optimizer, lr)
-        for part in range(config.accumulation):
-            clip = to_device(next(clips), processes.device)
-            last = part == config.accumulation - 1
-            with nullcontext() if last else _without_averaging(losses):
-                terms = losses(clip)
+        parts = [to_device(next(clips), processes.device) for _ in range(config.accumulation)]
+        normalizers = _shared_normalizers(criterion, parts, processes)
+        for clip in parts:
+            with nullcontext() if clip is parts[-1] else _without_averaging(losses):
+                terms = losses(clip, normalizers)
                 run.scaler.scale(terms["total"] / config.accumulation).backward()
             watch.look(clip, terms, run.total_iteration + 1)
             run.meter.add(terms, clip.redraws)
@@ -201,6 +206,15 @@ class _Window:
 
 def _due(iteration: int, every: int) -> bool:
     return every > 0 and iteration % every == 0
+
+
+def _shared_normalizers(
+    criterion: Criterion, parts: list[Clip], processes: Processes
+) -> Tensor | None:
+    """Normalizers of the whole step's batch; None where it is in one piece."""
+    if len(parts) * processes.size == 1:
+        return None
+    return processes.mean(torch.stack([criterion.normalizers(clip) for clip in parts]).mean(dim=0))
 
 
 def _without_averaging(losses: nn.Module):

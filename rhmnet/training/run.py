@@ -87,7 +87,8 @@ class _Training:
             ),
         )
         run_backward = config.loss.consistency_weight > 0
-        losses = ClipLosses(model, Criterion(config.loss), config.train, run_backward)
+        self.criterion = Criterion(config.loss)
+        losses = ClipLosses(model, self.criterion, config.train, run_backward)
         self.losses = parallel(losses, processes)
         seed_everything(config.train.seed + processes.rank)
         if state:
@@ -124,6 +125,7 @@ class _Training:
                 whole = train_one_epoch(
                     run,
                     self.losses,
+                    self.criterion,
                     loader,
                     self.processes,
                     self.logger,
