@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import cv2
 import numpy as np
+from PIL import Image
 
 import rhmnet
 from rhmnet.data.dataset import STAGES, build_dataset
@@ -36,8 +36,9 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=240, help="of a frame, pixels (default 240)")
     parser.add_argument("overrides", nargs="*", metavar="group.field=value")
     arguments = parser.parse_intermixed_args()
-    if arguments.number < 1:
-        raise InputError(f"--number {arguments.number}: expected at least 1")
+    for name, least in (("number", 1), ("epoch", 0), ("skip", 0), ("height", 16)):
+        if getattr(arguments, name) < least:
+            raise InputError(f"--{name} {getattr(arguments, name)}: expected at least {least}")
     if arguments.out.suffix != ".png":
         raise InputError(f"--out {arguments.out}: expected a name that ends in .png")
     config = rhmnet.load_config(arguments.config, arguments.overrides)
@@ -48,9 +49,11 @@ def main() -> None:
     pictures, captions = zip(*cells, strict=True)
     columns = config.data.clip_length + 1
     sheet = contact_sheet(pictures, captions, columns=columns, height=arguments.height)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(arguments.out), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
-        raise InputError(f"--out {arguments.out}: cannot be written; give a place that can be")
+    try:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(sheet).save(arguments.out)
+    except OSError as error:
+        raise InputError(f"--out {arguments.out}: cannot be written ({error.strerror})") from None
     redraws = sum(clip.redraws[0] for clip in clips).tolist()
     counted = ", ".join(f"{n} {reason}" for n, reason in zip(redraws, REDRAW_REASONS, strict=True))
     print(f"{arguments.out}: {len(clips)} clips; rejected on the way: {counted}")

@@ -5,6 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+from rhmnet.data.synthetic import write_trees
+
+settings.register_profile("suite", deadline=None)  # a busy machine is no failure
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +20,11 @@ def shared() -> Path:
     if not (folder / "parity").is_dir():
         pytest.skip("no ../shared beside the project")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic COCO, DAVIS and Youtube-VOS trees (size tiny, seed 0), which no test changes."""
+    out = tmp_path_factory.mktemp("synthetic") / "data"
+    write_trees(out, seed=0, size="tiny")
+    return out

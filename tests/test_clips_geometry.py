@@ -8,8 +8,6 @@ import cv2
 import numpy as np
 import pytest
 from clip_trees import bars
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rhmnet.config import DataConfig
 from rhmnet.data import transforms
@@ -61,30 +59,34 @@ def test_each_affine_step_has_its_range_and_half_a_chance() -> None:
     """One in sixteen draws is a step of one kind alone, which shows that step's range."""
     rng = np.random.default_rng(1)
     middle = np.array([CANVAS[1] / 2, CANVAS[0] / 2])
-    alone: dict[str, list] = {name: [] for name in ("rotate", "shear", "move", "scale", "none")}
-    count = 20000
-    for _ in range(count):
-        matrix = transforms.draw_affine(rng, CANVAS, translate=15)
-        linear = matrix[:2, :2]
-        moved = linear @ middle + matrix[:2, 2] - middle
-        still = np.abs(moved).max() < 1e-9
-        unturned = np.allclose(linear, np.eye(2), atol=1e-12)
-        if unturned:
-            alone["none" if still else "move"].append(np.round(moved, 6))
-        elif still and np.allclose(linear @ linear.T, np.eye(2), atol=1e-12):
-            alone["rotate"].append(math.degrees(math.atan2(linear[1, 0], linear[0, 0])))
-        elif still and np.allclose(linear - np.diag(linear.diagonal()), 0, atol=1e-12):
-            alone["scale"].append(linear.diagonal())
-        elif still and np.allclose(linear.diagonal(), 1, atol=1e-12) and linear[1, 0] == 0:
-            alone["shear"].append(math.degrees(math.atan(linear[0, 1])))
+    count = 12000
+    matrices = np.array([transforms.draw_affine(rng, CANVAS, translate=15) for _ in range(count)])
+    linear = matrices[:, :2, :2]
+    moved = linear @ middle + matrices[:, :2, 2] - middle
+    (a, b), (c, d) = np.moveaxis(linear, 0, -1)
+
+    def zero(*values: np.ndarray) -> np.ndarray:
+        return np.all(np.abs(values) < 1e-9, axis=0)
+
+    still, unturned = zero(*moved.T), zero(a - 1, b, c, d - 1)
+    turned = still & ~unturned & zero(a - d, b + c, a * a + c * c - 1)
+    stretched = still & ~unturned & zero(b, c)
+    leaning = still & ~unturned & zero(a - 1, d - 1, c)
+    alone = {
+        "none": moved[unturned & still],
+        "move": moved[unturned & ~still].round(6),
+        "rotate": np.degrees(np.arctan2(c, a))[turned],
+        "scale": np.stack([a, d], axis=1)[stretched],
+        "shear": np.degrees(np.arctan(b))[leaning],
+    }
     for name, values in alone.items():
         assert abs(len(values) - count / 16) < 5 * math.sqrt(count / 16), name
     for name, bound in (("rotate", 30), ("shear", 15), ("move", 15)):
-        values = np.array(alone[name])
+        values = alone[name]
         assert 0.95 * bound < values.max() <= bound, name
         assert -bound <= values.min() < -0.95 * bound, name
         assert abs(values.mean()) < bound / 10, name
-    scale = np.array(alone["scale"])
+    scale = alone["scale"]
     assert 0.8 <= scale.min() < 0.81
     assert 1.19 < scale.max() <= 1.2
     assert abs(np.corrcoef(scale.T)[0, 1]) < 0.1  # the axes are scaled apart
@@ -93,14 +95,12 @@ def test_each_affine_step_has_its_range_and_half_a_chance() -> None:
 def test_affine_order_is_random() -> None:
     """Where turning and scaling both happen, the matrix tells which came first: R S or S R."""
     rng = np.random.default_rng(2)
-    turned_first = scaled_first = 0
-    for _ in range(8000):
-        linear = transforms.draw_affine(rng, CANVAS, translate=0)[:2, :2]
-        columns, rows = linear.T @ linear, linear @ linear.T  # diagonal for R S, for S R
-        if abs(columns[0, 1]) < 1e-9 < abs(rows[0, 1]):
-            scaled_first += 1
-        elif abs(rows[0, 1]) < 1e-9 < abs(columns[0, 1]):
-            turned_first += 1
+    draws = [transforms.draw_affine(rng, CANVAS, translate=0)[:2, :2] for _ in range(8000)]
+    linear = np.array(draws)
+    other = linear.swapaxes(1, 2)
+    columns, rows = np.abs(other @ linear)[:, 0, 1], np.abs(linear @ other)[:, 0, 1]
+    scaled_first = ((columns < 1e-9) & (rows > 1e-9)).sum()  # diagonal for R S ...
+    turned_first = ((rows < 1e-9) & (columns > 1e-9)).sum()  # ... and for S R
     assert turned_first + scaled_first > 800
     assert 0.4 < turned_first / (turned_first + scaled_first) < 0.6
 
@@ -125,19 +125,22 @@ def test_pseudo_videos_start_with_the_image_itself() -> None:
         assert any(np.array_equal(first, m) for m in (np.eye(3), transforms.flip_matrix(CANVAS)))
 
 
-@given(st.data())
-def test_window_contains_the_box_or_lies_in_it(data) -> None:
-    size, crop = data.draw(st.tuples(*[st.integers(20, 60)] * 2)), (16, 20)
-    x0, x1 = sorted((data.draw(st.integers(0, size[1] - 1)), data.draw(st.integers(1, size[1]))))
-    y0, y1 = sorted((data.draw(st.integers(0, size[0] - 1)), data.draw(st.integers(1, size[0]))))
-    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
-    x, y = transforms.draw_window(rng, (x0, y0, x1, y1), size, crop)
-    for start, low, high, part, whole in ((x, x0, x1, 20, size[1]), (y, y0, y1, 16, size[0])):
-        assert 0 <= start <= whole - part
-        if high - low <= part:
-            assert start <= low and high <= start + part
-        else:
-            assert low <= start and start + part <= high
+def test_window_contains_the_box_or_lies_in_it() -> None:
+    rng, crop = np.random.default_rng(7), (16, 20)
+    starts = set()
+    for _ in range(3000):
+        size = tuple(rng.integers(20, 60, 2, endpoint=True).tolist())
+        x0, x1 = sorted(rng.choice(size[1] + 1, 2, replace=False).tolist())
+        y0, y1 = sorted(rng.choice(size[0] + 1, 2, replace=False).tolist())
+        x, y = transforms.draw_window(rng, (x0, y0, x1, y1), size, crop)
+        starts.add((x, y))
+        for start, low, high, part, whole in ((x, x0, x1, 20, size[1]), (y, y0, y1, 16, size[0])):
+            assert 0 <= start <= whole - part
+            if high - low <= part:
+                assert start <= low and high <= start + part
+            else:
+                assert low <= start and start + part <= high
+    assert len(starts) > 300
 
 
 class Still(VideoAugmentation):

@@ -63,6 +63,7 @@ def test_coco_frames_follow_the_list(tmp_path: Path) -> None:
         ('{"images": [{"file_name": "a"}]}', r"images\[0\]"),
         ('{"images": [{"file_name": "a", "anno_name": "b", "num_objects": "x"}]}', r"images\[0\]"),
         ('{"images": [{"file_name": "a", "anno_name": "b", "num_objects": 300}]}', r"images\[0\]"),
+        ('{"images": [{"file_name": "a", "anno_name": "b", "num_objects": 1e999}]}', "images"),
         ('{"images": 3}', "lists no image"),
         (None, "no such file"),
     ],
@@ -104,6 +105,30 @@ def test_odd_videos_are_skipped_by_name(tmp_path: Path, caplog) -> None:
         "no-strokes has 4 images but 0 scribbles",
     ):
         assert words in caplog.text
+
+
+def test_stray_files_are_no_frames_and_no_videos(tmp_path: Path) -> None:
+    write_davis(tmp_path, {"good": 4})
+    davis = tmp_path / "DAVIS"
+    (davis / "JPEGImages" / "480p" / "good" / "._00000.jpg").write_text("from a Mac's archive")
+    (davis / "JPEGImages" / "480p" / "notes").write_text("")
+    (davis / "ImageSets" / "2017" / "train.txt").write_text("good\nnotes\n")
+    assert [video.name for video in open_davis(tmp_path, 3).videos] == ["good"]
+
+
+def test_suffixes_may_be_in_capitals(tmp_path: Path) -> None:
+    write_davis(tmp_path, {"good": 3})
+    for path in [*tmp_path.rglob("*.jpg"), *tmp_path.rglob("*.bmp")]:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    tree = open_davis(tmp_path, 3)
+    assert tree.frame(tree.videos[0], 2).scribble.is_file()
+
+
+def test_empty_list_of_videos_is_named(tmp_path: Path) -> None:
+    write_davis(tmp_path, {"good": 3})
+    (tmp_path / "DAVIS" / "ImageSets" / "2017" / "train.txt").write_text("\n")
+    with pytest.raises(InputError, match=r"train\.txt: names no video"):
+        open_davis(tmp_path, 3)
 
 
 def test_tree_without_a_usable_video_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import runpy
 import shutil
 import sys
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,16 @@ TINY = SIZES["tiny"]
 COMMAND = Path(__file__).resolve().parents[1] / "scripts" / "make_synthetic.py"
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny data set, which no test changes."""
-    out = tmp_path_factory.mktemp("synthetic") / "data"
-    write_trees(out, seed=3, size="tiny")
-    return out
+@pytest.fixture
+def root(tiny_trees: Path) -> Path:
+    return tiny_trees
+
+
+@pytest.fixture
+def speck(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a size even smaller than tiny, for tests of how trees are written."""
+    monkeypatch.setitem(SIZES, "speck", trees.Size((48, 80), 1, 1, 1, 3, 1, 1, 3))
+    return "speck"
 
 
 @pytest.fixture(scope="module")
@@ -151,14 +156,16 @@ def test_youtube_objects_appear_late(root: Path) -> None:
     assert late > 0
 
 
-def test_same_seed_same_bytes_whatever_the_workers(root: Path, tmp_path: Path) -> None:
-    write_trees(tmp_path / "two", seed=3, size="tiny", workers=2)
-    assert digests(tmp_path / "two") == digests(root)
+def test_same_seed_same_bytes_whatever_the_workers(speck: str, tmp_path: Path) -> None:
+    write_trees(tmp_path / "one", seed=3, size=speck)
+    write_trees(tmp_path / "two", seed=3, size=speck, workers=2)
+    assert digests(tmp_path / "two") == digests(tmp_path / "one")
 
 
-def test_another_seed_changes_every_picture(root: Path, tmp_path: Path) -> None:
-    write_trees(tmp_path / "other", seed=4, size="tiny")
-    mine, other = digests(root), digests(tmp_path / "other")
+def test_another_seed_changes_every_picture(speck: str, tmp_path: Path) -> None:
+    for seed in (3, 4):
+        write_trees(tmp_path / str(seed), seed=seed, size=speck)
+    mine, other = digests(tmp_path / "3"), digests(tmp_path / "4")
     assert not {mine[name] for name in mine if name.endswith(".jpg")} & set(other.values())
 
 
@@ -235,18 +242,27 @@ def test_the_nearer_creature_hides_the_further_one() -> None:
 
 def test_the_same_arguments_keep_what_is_there(root: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    write_trees(root, seed=3, size="tiny")
+    write_trees(root, seed=0, size="tiny")
     assert before == {path: path.stat().st_mtime_ns for path in root.rglob("*")}
 
 
-def test_other_arguments_need_overwrite(root: Path, tmp_path: Path) -> None:
+def test_other_arguments_need_overwrite(root: Path, speck: str, tmp_path: Path) -> None:
     out = tmp_path / "data"
     shutil.copytree(root, out)
     with pytest.raises(InputError, match="--overwrite"):
-        write_trees(out, seed=4, size="tiny")
+        write_trees(out, seed=0, size=speck)
     assert digests(out) == digests(root)
-    write_trees(out, seed=4, size="tiny", overwrite=True)
-    assert digests(out) != digests(root)
+    write_trees(out, seed=0, size=speck, overwrite=True)
+    assert json.loads((out / trees.MANIFEST).read_text())["size"] == speck
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_pictures_of_an_earlier_version_are_not_kept(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root, tmp_path / "data")
+    path = tmp_path / "data" / trees.MANIFEST
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": trees.VERSION - 1}))
+    with pytest.raises(InputError, match="--overwrite"):
+        write_trees(tmp_path / "data", seed=0, size="tiny")
 
 
 @pytest.mark.parametrize("ours", [False, True])
@@ -263,28 +279,51 @@ def test_a_folder_with_other_things_is_never_replaced(
     assert (out / "thesis.tex").read_text() == "dear"
 
 
-def test_an_interrupted_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("fault", "raised"),
+    [
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (OSError(28, "No space left on device"), InputError),
+    ],
+)
+def test_a_run_that_ends_early_leaves_nothing(
+    tmp_path: Path, speck: str, monkeypatch: pytest.MonkeyPatch, fault: BaseException, raised: type
+) -> None:
     real = trees.videos.write
 
-    def interrupt(job: trees.Job) -> dict:
+    def end(job: trees.Job) -> dict:
         if job.tree == "Youtube-VOS":
-            raise KeyboardInterrupt
+            raise fault
         return real(job)
 
-    monkeypatch.setattr(trees.videos, "write", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        write_trees(tmp_path / "data", seed=3, size="tiny")
+    monkeypatch.setattr(trees.videos, "write", end)
+    with pytest.raises(raised):
+        write_trees(tmp_path / "data", seed=3, size=speck)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_run_left_is_swept_away(root: Path, tmp_path: Path) -> None:
-    left = tmp_path / "data.partial"
-    left.mkdir()
-    shutil.copy(root / trees.MANIFEST, left)
-    (left / "COCO").mkdir()
-    write_trees(tmp_path / "data", seed=3, size="tiny")
-    assert digests(tmp_path / "data") == digests(root)
-    assert not left.exists()
+@pytest.mark.parametrize("left", [{}, {"data.partial": trees.TREES, "data.replaced": ("COCO",)}])
+def test_what_a_killed_run_left_is_swept_away(tmp_path: Path, speck: str, left: dict) -> None:
+    (tmp_path / "data.partial").mkdir()  # killed at once: not even a manifest
+    for name, folders in left.items():
+        for folder in folders:
+            (tmp_path / name / folder).mkdir(parents=True)
+        (tmp_path / name / trees.MANIFEST).write_text("{")
+    write_trees(tmp_path / "data", seed=3, size=speck)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert stems(tmp_path / "data") == sorted([*trees.TREES, "synthetic"])
+
+
+def test_a_process_that_is_killed_is_one_line(
+    tmp_path: Path, speck: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(jobs: list[trees.Job], workers: int) -> Iterator[tuple[trees.Job, dict]]:
+        raise BrokenProcessPool("A process in the process pool was terminated abruptly")
+
+    monkeypatch.setattr(trees, "_run", killed)
+    with pytest.raises(InputError, match=r"killed.*--workers"):
+        write_trees(tmp_path / "data", seed=3, size=speck, workers=2)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ _REMEDIES = {
     "crop": "draw longer background scribbles, or lower data.minimum_area",
     "bad_file": "data.on_bad_file=error names the first of them",
 }
+_PROBE = SampleKey(epoch=0, index=0, skip=0)
 
 
 class ClipDataset(Dataset[Clip]):
@@ -67,16 +68,21 @@ class ClipDataset(Dataset[Clip]):
 def build_dataset(config: Config, stage: str) -> ClipDataset:
     """The clips of a stage: `pretrain` (COCO) or `video` (YouTube-VOS and DAVIS).
 
-    Raises InputError where `data.root` lacks what the stage needs.
+    Makes one clip of each data set first: one that never gives any would hide in the mixture.
+    Raises InputError where `data.root` lacks what the stage needs, or no clip can be made of it.
     """
     data, root = config.data, Path(config.data.root)
     if stage == "pretrain":
-        return ClipDataset(ImageSource(open_coco(root), data, config.train.seed), config)
+        dataset = ClipDataset(ImageSource(open_coco(root), data, config.train.seed), config)
+        dataset[_PROBE]
+        return dataset
     if stage != "video":
         raise ValueError(f"stage={stage!r}: expected one of {', '.join(STAGES)}")
     weighted = [(open_youtube, data.youtube_weight), (open_davis, data.davis_weight)]
     weighted = [(opened, weight) for opened, weight in weighted if weight > 0]
     trees = [opened(root, data.clip_length) for opened, _ in weighted]
+    for tree in trees:
+        ClipDataset(VideoSource([tree], [1.0], data), config)[_PROBE]
     return ClipDataset(VideoSource(trees, [weight for _, weight in weighted], data), config)
 
 

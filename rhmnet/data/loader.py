@@ -68,7 +68,8 @@ def build_loader(
 class ClipLoader:
     """Iterable of `Clip`, batch_size clips each; `len` is the number of batches left.
 
-    An InputError in a worker is raised here as it is, one line without the worker's traceback.
+    An InputError in a worker is raised here as it is, one line without the worker's traceback. A
+    worker that was killed is an InputError too, once its next batch is missing.
     """
 
     def __init__(
@@ -91,10 +92,37 @@ class ClipLoader:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Clip]:
-        for batch in self._loader:
+        batches = self._start()
+        while True:
+            try:
+                batch = next(batches, None)
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise InputError(
+                    f"{' '.join(str(error).split())}; was it killed for memory? Lower "
+                    "data.num_workers or data.prefetch, and run again"
+                ) from None
+            if batch is None:
+                return
             if isinstance(batch, InputError):
                 raise batch
             yield batch
+
+    def _start(self) -> Iterator[Clip | InputError]:
+        """Start the workers, without the handler with which PyTorch watches them.
+
+        It raises wherever the main process happens to be, in the middle of a step, say. A dead
+        worker is found out just as well by waiting for its batch.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return iter(self._loader)
+        watch = getattr(signal, "SIGCHLD", None)  # not on Windows
+        before = watch and signal.getsignal(watch)
+        batches = iter(self._loader)
+        if watch and before is not None:  # None: not set from Python, so it cannot be put back
+            signal.signal(watch, before)
+        return batches
 
 
 class _Caught(Dataset):

@@ -175,6 +175,8 @@ def open_davis(root: Path, min_length: int) -> VideoScribbles:
         names = listing.read_text().split()
     except OSError:
         raise InputError(f"{listing}: no such file; {_where_from('DAVIS')}") from None
+    if not names:
+        raise InputError(f"{listing}: names no video; expected one name a line")
     images = folder / "JPEGImages" / "480p"
     return VideoScribbles("DAVIS", images, folder / "train_scribbles", names, min_length=min_length)
 
@@ -198,7 +200,7 @@ def _coco_entry(path: Path, index: int, entry: object) -> tuple[str, str, int]:
         )
         if isinstance(image, str) and isinstance(scribble, str) and 0 <= int(num_objects) < 255:
             return image, scribble, int(num_objects)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         pass
     raise InputError(
         f"{path}: images[{index}] is {entry!r:.120}; expected file_name, anno_name and num_objects"
@@ -206,12 +208,12 @@ def _coco_entry(path: Path, index: int, entry: object) -> tuple[str, str, int]:
 
 
 def _listed(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
-    """File names by stem; a folder that is not there has none."""
+    """File names by stem, hidden ones left out; a folder that is not there has none."""
     try:
         names = os.listdir(folder)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    split = (os.path.splitext(name) for name in names)
+    split = (os.path.splitext(name) for name in names if not name.startswith("."))
     return {stem: stem + suffix for stem, suffix in split if suffix.lower() in suffixes}
 
 

@@ -12,6 +12,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +23,8 @@ from rhmnet.data.synthetic import videos
 from rhmnet.data.synthetic.videos import Job
 from rhmnet.errors import InputError
 
-VERSION = 1
-"""Of the pictures: raised whenever the same seed gives other bytes than before."""
+VERSION = 2
+"""Of pictures and strokes: raised whenever the same seed gives other bytes than before."""
 MANIFEST = "synthetic.json"
 TREES = ("COCO", "DAVIS", "Youtube-VOS")
 
@@ -55,8 +56,9 @@ def write_trees(out: Path, seed: int, size: str, workers: int = 1, overwrite: bo
 
     size: a key of SIZES. workers: processes; 1 works in this one. All is written to `out`.partial
     first and moved when it is whole. Trees that were made by the same arguments are kept as they
-    are; those made by others are replaced only with `overwrite`.
-    Raises InputError where `out` holds anything else, or for a bad argument.
+    are; those made by others are replaced only with `overwrite`, by way of `out`.replaced.
+    Raises InputError where `out` holds anything else or cannot be written, for a bad argument, or
+    where a process was killed.
     """
     out = Path(out)
     if size not in SIZES:
@@ -66,27 +68,40 @@ def write_trees(out: Path, seed: int, size: str, workers: int = 1, overwrite: bo
     manifest = {"seed": seed, "size": size, "version": VERSION}
     if _is_made(out, manifest, overwrite):
         return
-    partial = out.with_name(f"{out.name}.partial")
-    if partial.exists():  # an earlier run was killed
-        _check_ours(partial)
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
-    _write_json(partial / MANIFEST, manifest)
+    partial, replaced = (out.with_name(f"{out.name}.{kind}") for kind in ("partial", "replaced"))
     try:
+        for left in (partial, replaced):
+            if left.exists():  # an earlier run was killed
+                _check_ours(left)
+                shutil.rmtree(left)
+        partial.mkdir(parents=True)
+        _write_json(partial / MANIFEST, manifest)
         _fill(partial, seed, SIZES[size], workers)
-        if out.exists():
-            shutil.rmtree(out)
+        if out.exists():  # moved, not removed: half of it must never look whole
+            out.rename(replaced)
         partial.rename(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        shutil.rmtree(replaced, ignore_errors=True)
+    except OSError as error:
+        place = error.filename or partial
+        raise InputError(
+            f"{place}: cannot be written ({error.strerror}); name another folder, or make room"
+        ) from None
+    except BrokenProcessPool:
+        raise InputError(
+            f"{out}: a process was killed, for memory maybe; run again with fewer --workers"
+        ) from None
+    finally:
+        if partial.exists() and _is_ours(partial):
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _is_made(out: Path, manifest: dict, overwrite: bool) -> bool:
     """Whether `out` holds these very trees; raises InputError if it may not be replaced."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if not out.exists():
         return False
     _check_ours(out)
+    if not any(out.iterdir()):
+        return False
     try:
         found = json.loads((out / MANIFEST).read_text())
     except ValueError:
@@ -103,11 +118,16 @@ def _is_made(out: Path, manifest: dict, overwrite: bool) -> bool:
 
 def _check_ours(folder: Path) -> None:
     """Refuse a folder that was not made here, or to which something was added."""
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if MANIFEST not in names or not names <= {MANIFEST, *TREES}:
+    if not _is_ours(folder):
         raise InputError(
             f"{folder}: exists and is not a folder of synthetic data alone; name an empty folder"
         )
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether it holds what is written here and nothing else; an empty one may be filled."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
+    return not names or (MANIFEST in names and names <= {MANIFEST, *TREES})
 
 
 def _fill(root: Path, seed: int, size: Size, workers: int) -> None:
