@@ -37,6 +37,9 @@ MAY_IMPORT = {
     "scribbles": BASE | {"scribbles", "data", "visualize"},
     "training": BASE | {"training", "model", "losses", "data", "checkpoint", "visualize"},
     "evaluation": BASE | {"evaluation", "model", "tracker", "data", "checkpoint", "visualize"},
+    "segment": BASE
+    | {"segment", "inputs", "data", "scribbles", "tracker", "memory_bank", "checkpoint"}
+    | {"evaluation", "visualize"},
 }
 
 

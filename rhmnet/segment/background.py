@@ -5,19 +5,21 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 _PATIENCE = 0.1  # seconds between two looks at whether the reader is still wanted
 
 
-def read_ahead(items: Iterator[Item], depth: int) -> Iterator[Item]:
-    """The items of an iterator that runs in a thread, at most `depth` of them ahead.
+def read_ahead(items: Generator[Item, None, None], depth: int) -> Generator[Item, None, None]:
+    """The items of a generator that runs in a thread, at most `depth` of them ahead.
 
-    What the iterator raises is raised here, after the items before it. Close this generator
-    (`contextlib.closing`) to stop the thread early.
+    What it raises is raised here, after the items before it. Close this generator
+    (`contextlib.closing`) to stop the thread early
+    and close the other.
     """
     waiting: queue.Queue = queue.Queue(depth)
     unwanted = threading.Event()
@@ -31,10 +33,11 @@ def read_ahead(items: Iterator[Item], depth: int) -> Iterator[Item]:
 
     def read() -> None:
         try:
-            for item in items:
-                put("item", item)
-                if unwanted.is_set():
-                    return
+            with closing(items):
+                for item in items:
+                    put("item", item)
+                    if unwanted.is_set():
+                        return
             put("end", None)
         except BaseException as error:  # handed over to the thread that asked
             put("error", error)
@@ -72,11 +75,15 @@ class WriteBehind:
         while len(self._pending) > self._depth:
             self._pending.popleft().result()
 
+    def wait(self) -> None:
+        """Return when all calls so far are finished."""
+        while self._pending:
+            self._pending.popleft().result()
+
     def __enter__(self) -> WriteBehind:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._pool.shutdown()
         if kind is None:
-            for future in self._pending:
-                future.result()
+            self.wait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
@@ -210,7 +210,7 @@ def rle_functions() -> Any:
 
 def _read(
     source: Source, masks: Path, frames: int, pictures: bool
-) -> Iterator[tuple[str, np.ndarray | None, np.ndarray]]:
+) -> Generator[tuple[str, np.ndarray | None, np.ndarray], None, None]:
     images = source.forward(0, source.size) if pictures else None
     for index in range(frames):
         name = source.frame_name(index)

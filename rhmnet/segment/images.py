@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ from rhmnet.errors import InputError
 from rhmnet.evaluation.resizing import resize_image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+Frames = Generator[np.ndarray, None, None]
+"""Images one after the other, uint8 [H, W, 3] RGB."""
 _DEFAULT_FPS = 25.0
 
 
@@ -63,11 +65,11 @@ class ImageSequence:
     def fps(self) -> float:
         return self._fps
 
-    def forward(self, start: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    def forward(self, start: int, size: tuple[int, int]) -> Frames:
         for path in self._paths[start:]:
             yield resize_image(read_frame(path), size)
 
-    def backward(self, start: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    def backward(self, start: int, size: tuple[int, int]) -> Frames:
         for path in reversed(self._paths[: start + 1]):
             yield resize_image(read_frame(path), size)
 

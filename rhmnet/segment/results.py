@@ -24,8 +24,10 @@ from rhmnet.evaluation.results import write_mask
 from rhmnet.memory_bank import BoundedStepMemory, MemoryBank, MemoryEntry, ReliabilityLevel
 
 _STATE_CLASSES = [BoundedStepMemory, MemoryBank, MemoryEntry, ReliabilityLevel]
-_REMEDY = (
-    "go on from them with the same options, begin anew with --overwrite, or give another --out"
+_FOLDERS = ("masks", "objects", "cutouts", ".resume")
+_FILES = (
+    *("overlay.mp4", "overlay.webm", "coco.json", "summary.json"),
+    *("statistics.jsonl", "manifest.json"),
 )
 
 
@@ -58,26 +60,22 @@ class Results:
         or they were made otherwise.
         """
         manifest = json.loads(json.dumps(manifest))  # as it will be read: tuples are lists
-        if overwrite:
-            self._clear()
-        if self._manifest.is_file():
-            if not resume:
-                raise InputError(
-                    f"{self.folder}: holds results already; give --resume to go on, --overwrite to "
-                    "begin anew, or another --out"
-                )
-            before = json.loads(self._manifest.read_text())
-            changed = [
-                key for key in {**before, **manifest} if before.get(key) != manifest.get(key)
-            ]
-            if changed:
-                raise InputError(
-                    f"{self.folder}: was made with other {', '.join(changed)}; {_REMEDY}"
-                )
-        elif self.masks.exists():
+        if self.masks.exists() and not self._manifest.is_file():
             raise InputError(
-                f"{self.masks}: exists, but not {self._manifest.name}, which says what made it; "
+                f"{self.masks}: is there, without a {self._manifest.name} that says what made it; "
                 "give another --out"
+            )
+        if overwrite or not (self._state.exists() or self.count_masks()):
+            self._clear()
+        elif not resume:
+            raise InputError(
+                f"{self.folder}: holds results already; give --resume to go on, --overwrite to "
+                "begin anew, or another --out"
+            )
+        elif changed := self._differences(manifest):
+            raise InputError(
+                f"{self.folder}: was made with other {', '.join(changed)}; go on with the same, or "
+                "begin anew with --overwrite or another --out"
             )
         self.masks.mkdir(parents=True, exist_ok=True)
         self._waiting.mkdir(parents=True, exist_ok=True)
@@ -153,12 +151,21 @@ class Results:
         self.save_state(State("done", count, None))
         shutil.rmtree(self._waiting, ignore_errors=True)
 
+    def _differences(self, manifest: dict[str, Any]) -> list[str]:
+        """What a run that goes on would make otherwise."""
+        try:
+            before = json.loads(self._manifest.read_text(encoding="utf-8"))
+        except ValueError:
+            before = {}
+        return [key for key in {**before, **manifest} if before.get(key) != manifest.get(key)]
+
     def _clear(self) -> None:
-        """Remove what a run leaves, and nothing else that lies in the folder."""
-        shutil.rmtree(self.masks, ignore_errors=True)
-        shutil.rmtree(self._state.parent, ignore_errors=True)
-        self._statistics.unlink(missing_ok=True)
-        self._manifest.unlink(missing_ok=True)
+        """Remove what an earlier run left, and nothing else that lies in the folder."""
+        if self._manifest.is_file():
+            for name in _FOLDERS:
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+            for name in _FILES:
+                (self.folder / name).unlink(missing_ok=True)
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         with open(self._statistics, encoding="utf-8") as file:

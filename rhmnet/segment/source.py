@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from rhmnet.errors import InputError
-from rhmnet.segment.images import IMAGE_SUFFIXES, ImageSequence
+from rhmnet.segment.images import IMAGE_SUFFIXES, Frames, ImageSequence
 from rhmnet.segment.video import VideoFile
 
 _NUMBER = re.compile(r"(\d+)")
@@ -43,10 +40,10 @@ class Source(Protocol):
     def fps(self) -> float:
         """Frames per second, the mean where they vary."""
 
-    def forward(self, start: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    def forward(self, start: int, size: tuple[int, int]) -> Frames:
         """Frames start, start + 1, ... up to the last, uint8 [H, W, 3] RGB, resized to `size`."""
 
-    def backward(self, start: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    def backward(self, start: int, size: tuple[int, int]) -> Frames:
         """Frames start, start - 1, ... down to 0, likewise."""
 
     def identity(self) -> dict[str, object]:

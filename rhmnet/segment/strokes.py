@@ -67,10 +67,15 @@ def read_strokes(paths: Sequence[Path], source: Source, options: StrokeOptions) 
             raw[frame] = path, labels
     most = max(int(labels[labels < BACKGROUND].max(initial=0)) for _, labels in raw.values())
     num_objects = most if options.num_objects is None else options.num_objects
-    if not 1 <= max(most, num_objects) <= MAX_OBJECTS:
+    if most == 0:
         where = ", ".join(str(path) for path in files)
         raise InputError(
             f"{where}: no stroke of an object; expected values 1, 2, ... (255 is background)"
+        )
+    if not (most <= MAX_OBJECTS + 1 and 1 <= num_objects <= MAX_OBJECTS):
+        raise InputError(
+            f"strokes with value {most}, --num-objects {num_objects}: expected objects "
+            f"1..{MAX_OBJECTS}, and 255 for background"
         )
     maps = {}
     for frame in sorted(raw):

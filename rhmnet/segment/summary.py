@@ -6,8 +6,8 @@ All figures of a frame and object are NaN (null in the file) where the object ha
 - probability: mean of the object's probability over its pixels, at the network's size.
 - reliability: the share of that probability which lies in the reliable region (`merge.measure`).
 - reliability_change: against the frame before in the video.
-- doubt of a frame: the mean over the objects seen on it of 1 - reliability x probability, then
-  averaged with the 5 frames on each side, because a stroke helps its neighbours too.
+- doubt of an object on a frame: 1 - (reliability + probability) / 2; of a frame: the mean over the
+  objects seen on it, then over it and the 5 frames on each side, which a stroke helps too.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _DIGITS = 5
 
 
 def doubt(statistics: np.ndarray) -> np.ndarray:
-    """float64 [T, O]: 1 - reliability x probability, NaN where an object has no pixel.
+    """float64 [T, O]: 1 - (reliability + probability) / 2, NaN where an object has no pixel.
 
     statistics: [T, 3, O], area, probability, reliability.
     """
-    return 1 - statistics[:, 1] * statistics[:, 2]
+    return 1 - (statistics[:, 1] + statistics[:, 2]) / 2
 
 
 def best_frame(statistics: np.ndarray, annotated: Collection[int]) -> tuple[int, int] | None:
@@ -107,14 +107,14 @@ def _whole(rows: np.ndarray, change: np.ndarray) -> dict[str, Any]:
     """An object over all frames: rows [T, 3], change [T]."""
     seen = rows[:, 0] > 0
     reliability = rows[~np.isnan(rows[:, 2]), 2]
-    drop = None if np.isnan(change).all() else int(np.nanargmin(change))
+    drops = np.where(change < 0, change, 0)  # NaN is no drop
     return {
         "frames_seen": int(seen.sum()),
         "mean_area": _number(rows[seen, 0].mean()) if seen.any() else None,
         "mean_probability": _number(np.nanmean(rows[:, 1])) if len(reliability) else None,
         "mean_reliability": _number(reliability.mean()) if len(reliability) else None,
         "lowest_reliability": _number(reliability.min()) if len(reliability) else None,
-        "largest_drop_at_frame": drop,
+        "largest_drop_at_frame": int(drops.argmin()) if drops.any() else None,
     }
 
 

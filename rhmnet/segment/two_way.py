@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -15,11 +15,12 @@ from rhmnet.segment.merge import FrameMaps, forward_shares, labels_at, measure, 
 from rhmnet.segment.results import Results, State
 from rhmnet.segment.source import Source
 from rhmnet.segment.strokes import Strokes, shrink_strokes
-from rhmnet.segment.video import frames_at_once
 from rhmnet.structures import TrackedFrame
 from rhmnet.tracker import Tracker
 
 _DEPTH = 8  # frames read ahead, and frames not yet written, at most
+_Work = Generator[tuple[int, np.ndarray, np.ndarray | None], None, None]
+"""Frame, image, and what the forward pass said of it, where it waits."""
 
 
 @dataclass
@@ -59,6 +60,7 @@ class TwoWay:
                 if not self._pass(state, writer, bar, stopped):
                     return False
                 self._check_end()
+                writer.wait()  # the backward pass reads what waits
                 state = State("backward", self._last, None)
             if self._last > 0 and not self._pass(state, writer, bar, stopped):
                 return False
@@ -72,11 +74,10 @@ class TwoWay:
         bar.set_description(state.stage)
         step = 1 if state.stage == "forward" else -1
         frames = self._forward(state.frame) if step > 0 else self._backward(state.frame)
-        depth = _DEPTH if step > 0 else frames_at_once(self.size)
         if state.tracker is not None:
             self._go_on(state.tracker)
         begins = state.tracker is None
-        with closing(read_ahead(frames, depth)) as ahead:
+        with closing(read_ahead(frames, _DEPTH)) as ahead:
             for done, (index, image, waiting) in enumerate(ahead, start=1):
                 tracked = self._track(index, image, begins)
                 begins = False
@@ -90,11 +91,11 @@ class TwoWay:
                     return False
         return True
 
-    def _forward(self, start: int) -> Iterator[tuple[int, np.ndarray, None]]:
+    def _forward(self, start: int) -> _Work:
         for index, image in enumerate(self.source.forward(start, self.size), start):
             yield index, image, None
 
-    def _backward(self, start: int) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
+    def _backward(self, start: int) -> _Work:
         """Frames in reverse, those that both passes tell with the forward pass' results."""
         for done, image in enumerate(self.source.backward(start, self.size)):
             index, waiting = start - done, None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -16,19 +15,17 @@ import numpy as np
 
 from rhmnet.errors import InputError
 from rhmnet.evaluation.resizing import resize_image
+from rhmnet.segment.background import read_ahead
+from rhmnet.segment.images import Frames
 
 _CHUNK_BYTES = 128 << 20
-"""Frames that are decoded forward to be handed out backward take up to this."""
+"""Frames that are decoded forward to be handed out backward take up to twice this."""
+_LEAST_CHUNK = 8  # frames
 _MARGINS = (0, 16, 128)
 """How many frames before the wanted one a seek aims, in turn, until it lands before it."""
 _SAME_TIME = 0.01  # milliseconds
 _DEFAULT_FPS = 25.0
 _HEAD_AND_TAIL = 1 << 20  # bytes that tell a video from another
-
-
-def frames_at_once(size: tuple[int, int]) -> int:
-    """How many frames of H, W pixels may be held to be handed out backward."""
-    return max(8, _CHUNK_BYTES // (3 * size[0] * size[1]))
 
 
 class VideoFile:
@@ -78,14 +75,27 @@ class VideoFile:
             return 1000 * (len(self._times) - 1) / (self._times[-1] - self._times[0])
         return self._announced_fps if self._announced_fps > 0 else _DEFAULT_FPS
 
-    def forward(self, start: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    def forward(self, start: int, size: tuple[int, int]) -> Frames:
         for image in self._read(skip=start):
             yield resize_image(image, size)
 
-    def backward(self, start: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    def backward(self, start: int, size: tuple[int, int]) -> Frames:
         """Decodes forward in chunks of bounded size, the last one first; each comes reversed."""
         self.count_exactly()
-        chunk = frames_at_once(size)
+        # while one chunk is handed out, the next is decoded
+        yield from read_ahead(self._chunks(start, size), _frames_at_once(size))
+
+    def identity(self) -> dict[str, object]:
+        digest = hashlib.sha256()
+        length = self._path.stat().st_size
+        with open(self._path, "rb") as file:
+            digest.update(file.read(_HEAD_AND_TAIL))
+            file.seek(max(0, length - _HEAD_AND_TAIL))
+            digest.update(file.read())
+        return {"bytes": length, "head and tail": digest.hexdigest()}
+
+    def _chunks(self, start: int, size: tuple[int, int]) -> Frames:
+        chunk = _frames_at_once(size)
         capture = self._open()
         for end in range(start + 1, 0, -chunk):
             begin = max(0, end - chunk)
@@ -98,16 +108,7 @@ class VideoFile:
             while images:
                 yield images.pop()
 
-    def identity(self) -> dict[str, object]:
-        digest = hashlib.sha256()
-        length = self._path.stat().st_size
-        with open(self._path, "rb") as file:
-            digest.update(file.read(_HEAD_AND_TAIL))
-            file.seek(max(0, length - _HEAD_AND_TAIL))
-            digest.update(file.read())
-        return {"bytes": length, "head and tail": digest.hexdigest()}
-
-    def _read(self, skip: int | None) -> Iterator[np.ndarray]:
+    def _read(self, skip: int | None) -> Frames:
         """Decode from the beginning, noting times; frames from number `skip` on, None for none."""
         capture = self._open()
         index = 0
@@ -176,3 +177,7 @@ class VideoFile:
                 "ffmpeg lacks); replace it, or name a folder of its frames"
             )
         return capture
+
+
+def _frames_at_once(size: tuple[int, int]) -> int:
+    return max(_LEAST_CHUNK, _CHUNK_BYTES // (3 * size[0] * size[1]))

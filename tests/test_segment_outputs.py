@@ -1,0 +1,235 @@
+"""What a run over one's own video writes, the command line, and which weights it takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from segment_videos import write_video
+from small import made_up_video, small_config, small_model
+
+import rhmnet
+from rhmnet.data.files import read_labels
+from rhmnet.errors import InputError
+from rhmnet.segment.options import capped
+from rhmnet.segment.summary import best_frame, doubt, write_summary
+from rhmnet.segment.weights import choose_config, find_checkpoint
+
+ROOT = Path(__file__).resolve().parents[1]
+SIZE = (49, 65)  # odd, as cameras and crops make them
+FRAMES = 6
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a video, strokes on its frame 2, and a checkpoint."""
+    place = tmp_path_factory.mktemp("own")
+    images, labels = made_up_video(FRAMES, *SIZE, 2)
+    (place / "clip").mkdir()
+    for index, image in enumerate(images):
+        cv2.imwrite(str(place / "clip" / f"{index}.png"), image[..., ::-1])
+    Image.fromarray(labels).save(place / "2.png")
+    config = small_config("test.max_memory_length=2")
+    rhmnet.save_checkpoint(place / "checkpoints" / "a.pth.tar", small_model(config), config, 1)
+    return place
+
+
+def segment(place: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run scripts/segment.py in `place`; returns its exit code."""
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "argv", ["segment.py", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "scripts" / "segment.py"), run_name="__main__")
+    return ended.value.code
+
+
+def test_all_kinds_of_results(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    outputs = ["--overlay", "--objects", "--cutouts", "--coco", "--summary"]
+    asked = ["clip", "--scribble", "2.png", "--device", "cpu", *outputs]
+    assert segment(place, monkeypatch, *asked) == 0
+    out = place / "results" / "clip"
+    printed = capsys.readouterr().out
+    assert "frame 2: objects 1, 2, with background strokes" in printed
+    assert "checkpoints/a.pth.tar on cpu" in printed
+
+    masks = [read_labels(out / "masks" / f"{i}.png") for i in range(FRAMES)]
+    assert masks[0].shape == SIZE
+    video = cv2.VideoCapture(str(out / "overlay.mp4"))
+    sizes = []
+    while (frame := video.read())[0]:
+        sizes.append(frame[1].shape)
+    assert sizes == [(48, 64, 3)] * FRAMES  # even, as the codec needs
+    for index, labels in enumerate(masks):
+        image = cv2.imread(str(place / "clip" / f"{index}.png"))
+        for number in (1, 2):
+            one = cv2.imread(str(out / "objects" / str(number) / f"{index}.png"), -1)
+            np.testing.assert_array_equal(one, (labels == number) * 255)
+            cut = cv2.imread(str(out / "cutouts" / str(number) / f"{index}.png"), -1)
+            np.testing.assert_array_equal(cut[..., 3], one)
+            np.testing.assert_array_equal(cut[..., :3], image * (one > 0)[..., None])
+
+    check_coco(out / "coco.json", masks)
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["frames_with_strokes"] == [2] and summary["fps"] == 25
+    assert summary["further_stroke_helps_most"]["frame"] != 2
+    assert [frame["name"] for frame in summary["frames"]] == [str(i) for i in range(FRAMES)]
+    for frame, labels in zip(summary["frames"], masks, strict=True):
+        areas = [frame["objects"][str(n)]["area"] for n in (1, 2)]
+        assert areas == [(labels == n).sum() for n in (1, 2)]
+
+    # finished already: other outputs are made without tracking again
+    assert segment(place, monkeypatch, *asked) == 2
+    before = (out / "masks" / "0.png").stat().st_mtime_ns
+    assert segment(place, monkeypatch, *asked, "--resume", "--overlay", "webm") == 0
+    assert (out / "overlay.webm").is_file()
+    assert (out / "masks" / "0.png").stat().st_mtime_ns == before
+    capsys.readouterr()
+    assert segment(place, monkeypatch, *asked, "--resume", "test.max_memory_length=3") == 2
+    assert "made with other test;" in capsys.readouterr().err
+
+
+def check_coco(path: Path, masks: list[np.ndarray]) -> None:
+    rle = pytest.importorskip("pycocotools.mask")
+    coco = json.loads(path.read_text())
+    assert len(coco["images"]) == FRAMES and [c["id"] for c in coco["categories"]] == [1, 2]
+    found = [np.zeros(SIZE, np.uint8) for _ in masks]
+    for annotation in coco["annotations"]:
+        inside = rle.decode(annotation["segmentation"])
+        assert annotation["area"] == inside.sum()
+        found[annotation["image_id"]] += inside * np.uint8(annotation["track_id"])
+    np.testing.assert_array_equal(found, masks)
+
+
+def test_ctrl_c_leaves_masks_and_resume_goes_on(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    write_video(place / "phone.mp4", 9, size=(48, 64))
+    strokes = np.zeros((48, 64), np.uint8)
+    strokes[20:24, 4:20], strokes[40, 30:60] = 1, 255
+    Image.fromarray(strokes).save(place / "5.png")
+    asked = ["phone.mp4", "--scribble", "5.png", "--device", "cpu"]
+    step, steps = rhmnet.Tracker.step, []
+
+    def interrupted(self: rhmnet.Tracker, *given: np.ndarray) -> object:
+        steps.append(given)
+        if len(steps) == 5:
+            os.kill(os.getpid(), 2)  # as Ctrl-C does
+        return step(self, *given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rhmnet.Tracker, "step", interrupted)
+        assert segment(place, monkeypatch, *asked, "--out", "parts") == 130
+    told = capsys.readouterr().out
+    assert "stopped with 6 finished masks in parts/masks" in told and "--resume" in told
+    assert segment(place, monkeypatch, *asked, "--out", "parts", "--resume") == 0
+    assert segment(place, monkeypatch, *asked, "--out", "whole") == 0
+    for index in range(9):
+        name = f"masks/{index:05d}.png"
+        assert (place / "parts" / name).read_bytes() == (place / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["none.mp4", "--scribble", "2.png"], "none.mp4: no such video"),
+        (["clip", "--scribble", "2.png", "--size", "8"], "at least 32"),
+        (["clip", "--scribble", "2.png", "--checkpoint", "x.pth"], "no such file; the authors"),
+        (["clip", "--scribble", "2.png", "--device", "toaster"], "expected auto, cpu"),
+        (["clip", "--scribble", "2.png", "--fps", "0"], "above 0"),
+        (["clip", "--scribble", "2.png", "--resume", "--overwrite"], "one of them"),
+    ],
+)
+def test_errors_are_one_line(
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    arguments: list[str],
+    told: str,
+) -> None:
+    assert segment(place, monkeypatch, *arguments, "--out", "nowhere") == 2
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1
+    assert not (place / "nowhere").exists()
+
+
+def test_without_weights_it_says_where_to_get_some(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"mkg1204/RHMNet-for-SSVOS.*train_video.*quickstart"):
+        find_checkpoint(None, tmp_path)
+
+
+def test_the_newest_checkpoint_is_taken_but_no_resume_state(tmp_path: Path) -> None:
+    names = ["b/pretrain_checkpoint_9.pth.tar", "a/own.pth", "a/state_00000100.pth.tar", "a/x.txt"]
+    for age, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+        os.utime(tmp_path / name, (age, age))
+    assert find_checkpoint(None, tmp_path) == tmp_path / "a" / "own.pth"
+
+
+def test_the_configuration_comes_with_the_weights(place: Path, tmp_path: Path) -> None:
+    path = place / "checkpoints" / "a.pth.tar"
+    config = choose_config(path, overrides=["test.update_frequency=2"])
+    assert (config.model.hidden_dim, config.test.update_frequency) == (64, 2)
+    assert config.test.max_memory_length == 2
+    torch.save({"state_dict": {"x": torch.zeros(1)}}, tmp_path / "theirs.pth.tar")
+    assert choose_config(tmp_path / "theirs.pth.tar") == rhmnet.load_config("video_training")
+
+
+def test_the_shorter_side_is_capped() -> None:
+    assert capped((720, 1280), 480) == (480, 853)
+    assert capped((1280, 720), 480) == (853, 480)
+    assert capped((360, 640), 480) == (360, 640)
+    assert capped((2160, 3840), 0) == (2160, 3840)
+
+
+def test_where_a_stroke_helps_most(tmp_path: Path) -> None:
+    statistics = np.ones((40, 3, 2))
+    statistics[:, 1:, 1] = 0.5
+    statistics[20:24, 2, 0] = 0.2  # object 1 is unreliable there: doubt 0.4, with object 2's 0.5
+    assert doubt(statistics)[20].tolist() == pytest.approx([0.4, 0.5])
+    # all four doubtful frames lie within 5 of frames 18..25, the first of which is the answer
+    assert best_frame(statistics, annotated=[0]) == (18, 2)
+    assert best_frame(statistics, annotated=[0, *range(18, 26)]) == (17, 2)
+    assert best_frame(statistics, annotated=range(40)) is None
+    statistics[10:, :, 1], statistics[10:, 0, 1] = np.nan, 0  # object 2 leaves
+    statistics[:10, 1:, 1] = 1
+    assert best_frame(statistics, annotated=[0]) == (18, 1)
+    names = [str(i) for i in range(40)]
+    write_summary(tmp_path / "s.json", statistics, names, [1, 2], [0], {"video": "v"})
+    found = json.loads((tmp_path / "s.json").read_text())
+    assert found["objects"]["1"]["largest_drop_at_frame"] == 20
+    assert found["objects"]["1"]["mean_reliability"] == pytest.approx((36 + 4 * 0.2) / 40)
+    assert found["objects"]["2"]["frames_seen"] == 10
+    assert found["frames"][20]["objects"]["1"]["reliability_change"] == pytest.approx(-0.8)
+    assert found["frames"][20]["objects"]["2"]["reliability"] is None
+
+
+def test_the_example_of_the_documentation_runs() -> None:
+    text = (ROOT / "docs" / "python.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(code.splitlines()) <= 16
+    config = small_config()
+    video, scribble = made_up_video(8, 48, 64, 2)
+    names = {
+        "model": small_model(config),
+        "config": config,
+        "frames": video,
+        "scribble": np.where(scribble == 2, 0, scribble).astype(np.uint8),
+        "correction": np.where(scribble == 1, 1, 0).astype(np.uint8),
+        "late_object": np.where(scribble == 2, 2, 0).astype(np.uint8),
+    }
+    exec(code, names)
+    assert (names["fixed"].labels.numpy()[names["correction"] == 1] == 1).all()
+    assert (names["late"].labels == 2).any() and not (names["gone"].labels == 1).any()
+    assert torch.equal(names["again"].probabilities, names["late"].probabilities)
