@@ -23,7 +23,7 @@ from rhmnet.data.synthetic import videos
 from rhmnet.data.synthetic.videos import Job
 from rhmnet.errors import InputError
 
-VERSION = 2
+VERSION = 3
 """Of pictures and strokes: raised whenever the same seed gives other bytes than before."""
 MANIFEST = "synthetic.json"
 TREES = ("COCO", "DAVIS", "Youtube-VOS")

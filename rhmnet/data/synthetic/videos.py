@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,17 @@ from PIL import Image
 
 from rhmnet.data.synthetic.render import Frame, render, shows_everything
 from rhmnet.data.synthetic.scene import Scene, sample_scene
-from rhmnet.scribbles.strokes import draw_scribble
+from rhmnet.scribbles.strokes import StrokeOptions, draw_scribble
 
 SCRIBBLE_SETS = 5
 """Of the DAVIS validation videos."""
 YOUTUBE_SPACING = 5
 """Step of the frame numbers in Youtube-VOS."""
 JPEG_QUALITY = 92
+LEAST_THICKNESS = 6
+"""Pixels. A thinner stroke fills less than 15 % of a 16-pixel cell, and so labels none ..."""
+MOST_THICKNESS = 20
+"""... pixels at 480p, of the smallest frames: more would leave too little of them open."""
 ATTEMPTS = 50
 STREAMS = {"COCO": 0, "DAVIS": 1, "Youtube-VOS": 2, "train": 0, "valid": 1}
 """What keeps the random numbers of trees and splits apart."""
@@ -131,11 +136,19 @@ def _write_strokes(
     """Strokes of one frame, of these objects (all if None) and of the background, as a BMP."""
     total = len(scene.creatures)
     rng = job.generator(1, index, scribble_set)
-    scribble = draw_scribble(frames[index].labels, total, rng)
+    scribble = draw_scribble(frames[index].labels, total, rng, _stroke_options(job.shape))
     if objects is not None:
         scribble[~np.isin(scribble, [*objects, total + 1])] = 0
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(scribble).save(path)
+
+
+def _stroke_options(shape: tuple[int, int]) -> StrokeOptions:
+    """Strokes as thick on small frames as the network's cells need them, whatever their size."""
+    options = StrokeOptions()
+    thickness = min(MOST_THICKNESS, LEAST_THICKNESS * 480 / min(shape))
+    thickness = max(thickness, options.thickness)
+    return dataclasses.replace(options, thickness=thickness)
 
 
 def _write_jpeg(path: Path, image: np.ndarray) -> None:
