@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rhmnet.attention import MultiHeadAttention
+from rhmnet.attention import Dropout, MultiHeadAttention
 
 
 class MemoryReader(nn.Module):
@@ -29,7 +29,7 @@ class MemoryReader(nn.Module):
         self.linear1 = nn.Linear(dim, feedforward_dim)
         self.linear2 = nn.Linear(feedforward_dim, dim)
         self.norm2 = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Key and value, each [B * O, heads, M, C / heads], of labelled memory [B * O, M, C]."""

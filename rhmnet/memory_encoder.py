@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rhmnet.attention import MultiHeadAttention
+from rhmnet.attention import Dropout, MultiHeadAttention
 
 CERTAIN_RATIO = 0.211  # share of a cell under the stroke from which it joins the stroke's mean
 LEAST_RATIO = 0.15  # share below which a cell carries no label
@@ -20,7 +20,7 @@ class MemoryEncoder(nn.Module):
         super().__init__()
         self.self_attn = MultiHeadAttention(dim, num_heads, dropout)
         self.norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
         """tokens [B, N, C], position [N, C] -> [B, N, C]."""

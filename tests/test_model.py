@@ -8,7 +8,7 @@ import torch
 from small import made_up_video, small_config, small_model
 from torch import Tensor, nn
 
-from rhmnet.attention import MultiHeadAttention
+from rhmnet.attention import MultiHeadAttention, drop
 from rhmnet.memory_bank import BoundedStepMemory, MemoryBank, MemoryEntry, ReliabilityLevel
 from rhmnet.memory_encoder import LabelEmbedding, local_similarity_labels, similarity_labels
 from rhmnet.position_embedding import PositionEmbedding
@@ -31,6 +31,29 @@ def test_attention_equals_torchs_own() -> None:
     (q,) = ours.project(query, 0, 1)
     out = ours.attend(q, *ours.project(memory, 1, 3))
     assert torch.allclose(out, theirs(query, memory, memory)[0], atol=1e-6)
+
+
+def test_dropout_zeroes_its_share_keeps_the_mean_and_obeys_the_seed() -> None:
+    torch.manual_seed(0)
+    out = drop(torch.ones(1000, 1001), 0.1)  # a size that is no multiple of four
+    assert (out == 0).float().mean().item() == pytest.approx(0.1, abs=1e-3)
+    assert out.unique().tolist() == pytest.approx([0, 1 / 0.9])
+    kept = (out != 0).float()
+    assert (kept[:, 1:] * kept[:, :-1]).mean().item() == pytest.approx(0.81, abs=2e-3)
+    torch.manual_seed(0)
+    assert torch.equal(out, drop(torch.ones(1000, 1001), 0.1))
+
+
+def test_attention_with_dropout_has_the_mean_of_attention_without() -> None:
+    torch.manual_seed(0)
+    attention = MultiHeadAttention(16, 2, dropout=0.3)
+    query, key, value = torch.randn(3, 1, 2, 4, 8).unbind()
+    with torch.no_grad():
+        wanted = attention.eval().attend(query, key, value)
+        attention.train()
+        found = torch.stack([attention.attend(query, key, value) for _ in range(3000)])
+    assert not torch.equal(found[0], found[1])
+    assert torch.allclose(found.mean(0), wanted, atol=0.05)
 
 
 def test_position_embedding_takes_the_first_or_resizes() -> None:
