@@ -1,16 +1,14 @@
 """RHMNet: a frame is encoded, expanded step by step from memory, and memorized.
 
-    encode_frame     frame -> features, tokens
-    initial_memory   tokens, scribble -> the memory of highest reliability, for every step
-    expand           tokens, memory -> reliable region -> entire target
-    memorize         prediction -> memory that later frames read
+    encode_frame      frame -> features, tokens
+    initial_memory    tokens, scribble -> the memory of highest reliability, for every step
+    expand            tokens, memory -> reliable region -> entire target
+    memorize_...      prediction -> memory that later frames read
 
 Training unrolls these four over a clip (`forward`), the tracker over a video.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,39 +26,17 @@ from rhmnet.memory_encoder import (
     similarity_labels,
 )
 from rhmnet.position_embedding import PositionEmbedding
-from rhmnet.segmentation_head import SegmentationHead, SkipFeatures, aggregate, resize
-from rhmnet.structures import ClipPrediction, FrameFeatures
+from rhmnet.segmentation_head import SegmentationHead, aggregate, resize
+from rhmnet.structures import (
+    ClipPrediction,
+    EncodedFrame,
+    Expansion,
+    FrameFeatures,
+    SkipFeatures,
+)
 
 HEAD_STRIDE = 4
 """Pixels per cell of a head's output."""
-
-
-class EncodedFrame(NamedTuple):
-    """What both steps need of a frame, whatever the objects."""
-
-    features: FrameFeatures
-    position: Tensor
-    """P, [N, C]."""
-    tokens: Tensor
-    """[B, N, C], encoded by step 0."""
-    reliable_skips: SkipFeatures
-    entire_skips: tuple[SkipFeatures, ...]
-    """One a head."""
-
-
-class Expansion(NamedTuple):
-    """What `expand` predicts of a frame, and what `memorize` needs of it."""
-
-    reliable_logits_s4: Tensor
-    """[B, O, H/4, W/4]."""
-    reliable_prob_s4: Tensor
-    """[B, O + 1, H/4, W/4]."""
-    entire_probs: list[Tensor]
-    """[B, O + 1, H, W] of each entire-target step (H/4, W/4 without `upsample_logits`)."""
-    reliable_memory: Tensor
-    """[B * O, N, C], labelled, of step 0."""
-    entire_features: list[Tensor]
-    """m of each entire-target step, [B * O, N, C], not labelled yet."""
 
 
 class RHMNet(nn.Module):

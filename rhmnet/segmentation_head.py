@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rhmnet.structures import SkipFeatures
+
 PROB_EPS = 1e-7
 """Probabilities are clamped to [1e-7, 1 - 1e-7] before aggregation."""
-
-
-class SkipFeatures(NamedTuple):
-    """A frame's features as one head takes them, whatever the object: computed once per frame."""
-
-    s4: Tensor
-    """[B, C / 2, H/4, W/4]."""
-    s8: Tensor
-    """[B, C, H/8, W/8]."""
-    s16: Tensor
-    """[B, C, H/16, W/16]."""
 
 
 class SegmentationHead(nn.Module):

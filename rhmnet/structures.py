@@ -45,6 +45,45 @@ class FrameFeatures(NamedTuple):
     """F, [B, C, H/16, W/16]: `layer3` after the bottleneck."""
 
 
+class SkipFeatures(NamedTuple):
+    """A frame's features as one head takes them, whatever the object: computed once per frame."""
+
+    s4: Tensor
+    """[B, C / 2, H/4, W/4]."""
+    s8: Tensor
+    """[B, C, H/8, W/8]."""
+    s16: Tensor
+    """[B, C, H/16, W/16]."""
+
+
+class EncodedFrame(NamedTuple):
+    """What both steps need of a frame, whatever the objects."""
+
+    features: FrameFeatures
+    position: Tensor
+    """P, [N, C]."""
+    tokens: Tensor
+    """[B, N, C], encoded by step 0."""
+    reliable_skips: SkipFeatures
+    entire_skips: tuple[SkipFeatures, ...]
+    """One a head."""
+
+
+class Expansion(NamedTuple):
+    """What `expand` predicts of a frame, and what `memorize` needs of it."""
+
+    reliable_logits_s4: Tensor
+    """[B, O, H/4, W/4]."""
+    reliable_prob_s4: Tensor
+    """[B, O + 1, H/4, W/4]."""
+    entire_probs: list[Tensor]
+    """[B, O + 1, H, W] of each entire-target step (H/4, W/4 without `upsample_logits`)."""
+    reliable_memory: Tensor
+    """[B * O, N, C], labelled, of step 0."""
+    entire_features: list[Tensor]
+    """m of each entire-target step, [B * O, N, C], not labelled yet."""
+
+
 class ClipPrediction(NamedTuple):
     """What the network says of a clip. Channels of probabilities: objects 1..O, background last."""
 

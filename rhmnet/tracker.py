@@ -16,9 +16,9 @@ from rhmnet.inference import prepare_for_tracking, weights_version
 from rhmnet.inputs import EMPTY, check_image, check_scribble, objects_in
 from rhmnet.labels import BACKGROUND, one_hot
 from rhmnet.memory_bank import MemoryBank, MemoryEntry
-from rhmnet.model import EncodedFrame, Expansion, RHMNet
+from rhmnet.model import RHMNet
 from rhmnet.segmentation_head import resize
-from rhmnet.structures import TrackedFrame
+from rhmnet.structures import EncodedFrame, Expansion, TrackedFrame
 
 
 class Tracker:
