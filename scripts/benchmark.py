@@ -1,0 +1,271 @@
+#!/usr/bin/env python
+"""Measure tracking speed and memory, in units that travel: of a plain backbone on this machine.
+
+    python scripts/benchmark.py --objects 1 3 --size 480x854
+    python scripts/benchmark.py --precision float32 bfloat16 --compare --json benchmark.json
+    python scripts/benchmark.py model.backbone=resnet101 --objects 1      # settings come first
+
+The unit is torchvision's ResNet (the configuration's), stem to layer3, eager, float32, on one frame
+padded to multiples of 16, timed in the same process. Random weights and frames: the time does not
+depend on them. Each row is measured in a process of its own, so that peak memory is its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from torch import Tensor, nn
+
+import rhmnet
+from rhmnet.config import override
+from rhmnet.errors import InputError, run_command
+
+
+def main() -> None:
+    args = parse()
+    if args.row:
+        print(json.dumps(measure(args)))
+        return
+    rows = []
+    for size in args.size:
+        for precision in args.precision:
+            for objects in args.objects:
+                rows.append(run_row(args, size, precision, objects))
+                print(format_row(rows[-1], header=len(rows) == 1), flush=True)
+    report = {"machine": describe(args.device), "frames": args.frames, "rows": rows}
+    Path(args.json).write_text(json.dumps(report, indent=1))
+    print(f"\n{report['machine']}; memory full, median of {args.repeats} runs; wrote {args.json}")
+
+
+def measure(args: argparse.Namespace) -> dict:
+    """One row: a video of random frames with the memory full, and its parts."""
+    device = torch.device(args.device)
+    (height, width), (objects,), (precision,) = args.size[0], args.objects, args.precision
+    config = rhmnet.load_config(args.config, args.overrides)
+    config = override(config, [f"test.precision={precision}"])
+    torch.manual_seed(0)
+    model = rhmnet.RHMNet(config).to(device)
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (8, height, width, 3), dtype=np.uint8)
+    scribble = np.zeros((height, width), dtype=np.uint8)
+    for i, left in enumerate(np.linspace(0, width - 20, objects).astype(int), start=1):
+        scribble[height // 3 : height // 2, left : left + 12] = i
+    tracker = rhmnet.Tracker(model, config)
+    video = itertools.cycle(frames)
+    tracker.start(next(video), scribble)
+    fill = config.test.update_frequency * config.test.max_memory_length
+    for _ in range(fill + 1):
+        tracker.step(next(video))
+    early = memory_mb(device)
+    unit = plain_backbone(config.model.backbone, height, width, device)
+    runs, units = [], []
+    for _ in range(args.repeats):  # one after the other, so that both see the same machine
+        units.append(clock(unit, 3, device))
+        runs.append(clock(lambda: tracker.step(next(video)), args.frames, device))
+    row = {
+        "size": f"{height}x{width}",
+        "precision": precision,
+        "objects": objects,
+        "seconds": statistics.median(runs),
+        "backbone_seconds": statistics.median(units),
+        "backbones": statistics.median(r / u for r, u in zip(runs, units, strict=True)),
+    }
+    row["frames_per_second"] = 1 / row["seconds"]
+    row["parts"] = time_parts(tracker, lambda: tracker.step(next(video)), device)
+    for _ in range(args.growth - fill):
+        tracker.step(next(video))
+    row["peak_mb"] = memory_mb(device)
+    row["growth_mb"] = row["peak_mb"] - early
+    row["matmul_gflops"] = matmul_rate(device, precision)
+    if args.compare:
+        row |= compare(model, config, frames, scribble)
+    return row
+
+
+class PlainTracker(rhmnet.Tracker):
+    """Tracks with the network as it is: float32, norms not folded."""
+
+    def _use_current_weights(self) -> None:
+        self._net = self.model
+
+
+def compare(
+    model: nn.Module, config: rhmnet.Config, frames: np.ndarray, scribble: np.ndarray
+) -> dict:
+    """The tracker against the plain float32 network, unfolded: largest difference, equal labels."""
+    plain, fast = PlainTracker(model.eval(), config), rhmnet.Tracker(model, config)
+    worst, equal = 0.0, []
+    for t, frame in enumerate(frames):
+        one, other = (x.step(frame) if t else x.start(frame, scribble) for x in (plain, fast))
+        worst = max(worst, (one.probabilities - other.probabilities).abs().max().item())
+        equal.append((one.labels == other.labels).float().mean().item())
+    return {"largest_difference": worst, "equal_labels": statistics.mean(equal)}
+
+
+def time_parts(tracker: rhmnet.Tracker, step: Callable, device: torch.device) -> dict:
+    """Mean seconds per frame of the tracker's parts, by hooks around the modules."""
+    net, spent = tracker._net, {}
+
+    def watch(module: nn.Module, part: str) -> list:
+        began = []
+
+        def before(*_: object) -> None:
+            synchronize(device)
+            began.append(time.perf_counter())
+
+        def after(*_: object) -> None:
+            synchronize(device)
+            spent[part] = spent.get(part, 0.0) + time.perf_counter() - began.pop()
+
+        return [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+
+    watched = [
+        (net.feature_extractor.backbone[s], "backbone") for s in ("layer1", "layer2", "layer3")
+    ]
+    watched += [(m, "encode") for m in net.encoders] + [(m, "read") for m in net.readers]
+    watched += [(m, "heads") for m in (net.reliable_head, *net.entire_heads)]
+    handles = [handle for module, part in watched for handle in watch(module, part)]
+    count = 5
+    total = clock(step, count, device, mean=True)
+    for handle in handles:
+        handle.remove()
+    parts = {part: seconds / count for part, seconds in spent.items()}
+    return {**parts, "rest": total - sum(parts.values())}
+
+
+def plain_backbone(name: str, height: int, width: int, device: torch.device) -> Callable:
+    """torchvision's ResNet from stem to layer3 on one padded frame: the unit."""
+    resnet = torchvision.models.get_model(name).eval().to(device)
+    layers = list(resnet.children())[:7]
+    network = nn.Sequential(*layers)
+    image = torch.randn(1, 3, *(-(-side // 16) * 16 for side in (height, width)), device=device)
+
+    def run() -> Tensor:
+        with torch.inference_mode():
+            return network(image)
+
+    run()
+    return run
+
+
+def clock(run: Callable, count: int, device: torch.device, mean: bool = False) -> float:
+    """Median (or mean) seconds of a call."""
+    seconds = []
+    for _ in range(count):
+        synchronize(device)
+        start = time.perf_counter()
+        run()
+        synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return statistics.fmean(seconds) if mean else statistics.median(seconds)
+
+
+def matmul_rate(device: torch.device, precision: str) -> float:
+    """GFLOP/s of a large matrix product: what the machine can do."""
+    side = 2048
+    dtype = getattr(torch, precision)
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    a @ b
+    return 2 * side**3 / clock(lambda: a @ b, 5, device) / 1e9
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def memory_mb(device: torch.device) -> float:
+    """Peak memory: of the GPU, or the process's resident set."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def run_row(args: argparse.Namespace, size: tuple[int, int], precision: str, objects: int) -> dict:
+    command = [sys.executable, __file__, "--row", "--config", args.config]
+    command += ["--device", args.device, "--size", f"{size[0]}x{size[1]}", "--precision", precision]
+    command += ["--objects", str(objects), "--frames", str(args.frames)]
+    command += ["--repeats", str(args.repeats), "--growth", str(args.growth)]
+    command += ["--compare"] * args.compare + args.overrides
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1].removeprefix("error: ")
+        raise InputError(f"{size[0]}x{size[1]}, {precision}, {objects} objects: {reason}")
+    return json.loads(done.stdout)
+
+
+def format_row(row: dict, header: bool) -> str:
+    columns = {
+        "size": row["size"],
+        "precision": row["precision"],
+        "objects": str(row["objects"]),
+        "s/frame": f"{row['seconds']:.3f}",
+        "backbones": f"{row['backbones']:.2f}",
+        "peak MB": f"{row['peak_mb']:.0f}",
+        "growth MB": f"{row['growth_mb']:.0f}",
+        **{part: f"{seconds:.3f}" for part, seconds in row["parts"].items()},
+        "GFLOP/s": f"{row['matmul_gflops']:.0f}",
+    }
+    if "equal_labels" in row:
+        columns["max diff"] = f"{row['largest_difference']:.1e}"
+        columns["equal labels"] = f"{row['equal_labels']:.2%}"
+    lines = ["  ".join(f"{v:>{max(9, len(k))}}" for k, v in columns.items())]
+    if header:
+        lines.insert(0, "  ".join(f"{k:>9}" for k in columns))
+    return "\n".join(lines)
+
+
+def describe(device: str) -> str:
+    name = platform.processor() or platform.machine()
+    if device.startswith("cuda"):
+        name = torch.cuda.get_device_name()
+    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", default="video_training")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, ... (default: cpu)")
+    parser.add_argument("--size", nargs="+", type=parse_size, default=[(480, 854)], metavar="HxW")
+    parser.add_argument("--objects", nargs="+", type=int, default=[1, 3, 8])
+    parser.add_argument("--precision", nargs="+", default=["float32"])
+    parser.add_argument("--frames", type=int, default=7, help="frames a run (default: 7)")
+    parser.add_argument("--repeats", type=int, default=3, help="runs (default: 3)")
+    parser.add_argument(
+        "--growth", type=int, default=0, help="frames to track in all (200: growth)"
+    )
+    parser.add_argument("--compare", action="store_true", help="check against the plain network")
+    parser.add_argument("--json", default="benchmark.json", metavar="FILE")
+    parser.add_argument("--row", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("overrides", nargs="*", metavar="group.field=value")
+    return parser.parse_intermixed_args()
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    try:
+        height, width = map(int, text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected HEIGHTxWIDTH, as in 480x854"
+        ) from None
+    return height, width
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,35 @@
+"""The tracking benchmark measures what it says; the figures themselves are no test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from small import OVERRIDES
+
+SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "benchmark.py"
+
+
+def run(*args: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, str(SCRIPT), *args], capture_output=True, text=True)
+
+
+def test_row_by_row_with_comparison(tmp_path: Path) -> None:
+    out = tmp_path / "b.json"
+    options = ["--objects", "2", "--size", "48x80", "--frames", "2", "--repeats", "1"]
+    done = run(*OVERRIDES, *options, "--compare", "--json", str(out))
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(out.read_text())["rows"]
+    assert row["objects"] == 2 and row["size"] == "48x80"
+    assert row["seconds"] > 0 and row["backbones"] > 0 and row["peak_mb"] > 0
+    assert {"backbone", "encode", "read", "heads", "rest"} == row["parts"].keys()
+    assert row["largest_difference"] <= 1e-4 and row["equal_labels"] >= 0.999
+
+
+def test_bad_options_are_one_line() -> None:
+    assert "expected HEIGHTxWIDTH" in run("--size", "480").stderr
+    done = run("model.backbone=vgg", "--objects", "1")
+    assert done.returncode == 2 and "model.backbone='vgg'" in done.stderr
+    assert "Traceback" not in done.stderr
