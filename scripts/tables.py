@@ -1,0 +1,91 @@
+#!/usr/bin/env python
+"""Put the scores that scripts/reproduce_tables.sh made into one table; it calls this by itself.
+
+    python scripts/tables.py results/tables
+
+Prints tables.md and writes it to the folder. The last column waits for the paper's figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rhmnet.errors import InputError, run_command
+
+DAVIS_ROWS = {
+    "davis16": "DAVIS-2016 val, objects merged (standard)",
+    "davis16_object1": "DAVIS-2016 val, object 1 (as the release)",
+    "davis17": "DAVIS-2017 val",
+}
+DAVIS_MEASURES = {"J&F-Mean": "J&F", "J-Mean": "J", "F-Mean": "F"}
+YOUTUBE = "YouTube-VOS val"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="--save_path of reproduce_tables.sh")
+    folder = parser.parse_args().folder
+    rows = [("Benchmark", "Measure", "Here", "Std over sets", "Paper"), ("---",) * 5]
+    for row, title in DAVIS_ROWS.items():
+        rows += davis_rows(read_scores(folder / row), title)
+    rows += youtube_rows(folder / "youtube")
+    text = "\n".join(f"| {' | '.join(cells)} |" for cells in padded(rows))
+    (folder / "tables.md").write_text(text + "\n")
+    print(f"{text}\n\nwrote {folder / 'tables.md'}")
+
+
+def davis_rows(report: dict[str, Any], title: str) -> Iterator[tuple[str, ...]]:
+    """One row a measure, in percent as papers have it."""
+    title = f"{title}, {len(report['videos'])} videos, {len(report['sets'])} sets"
+    for column, measure in DAVIS_MEASURES.items():
+        std = percent(report["std"][column]) if len(report["sets"]) > 1 else "-"
+        yield title, measure, percent(report["mean"][column]), std, ""
+
+
+def youtube_rows(folder: Path) -> Iterator[tuple[str, ...]]:
+    """Overall and the four numbers of it; where there are none, the zip for the server."""
+    if list(folder.glob("*/scores.json")):
+        report = read_scores(folder)
+        title, values = f"{YOUTUBE}, {len(report['videos'])} videos", report["groups"]
+        yield title, "Overall", percent(report["overall"]), "-", ""
+        for group in ("seen", "unseen"):
+            for key in ("J", "F"):
+                yield title, f"{key} {group}", percent(values.get(group, {}).get(key)), "-", ""
+        return
+    archives = sorted(folder.glob("*/*.zip"))
+    if not archives:
+        raise InputError(f"{folder}: neither scores nor a zip; run reproduce_tables.sh again")
+    for measure in ("Overall", "J seen", "F seen", "J unseen", "F unseen"):
+        yield YOUTUBE, measure, f"send {archives[0]} to the server", "-", ""
+
+
+def read_scores(folder: Path) -> dict[str, Any]:
+    """The one scores.json that lies in a folder of `folder`."""
+    found = sorted(folder.glob("*/scores.json"))
+    if len(found) != 1:
+        raise InputError(
+            f"{folder}: {len(found)} files */scores.json; expected one, of one checkpoint: "
+            "give reproduce_tables.sh another --save_path"
+        )
+    return json.loads(found[0].read_text())
+
+
+def percent(value: float | None) -> str:
+    """A score in percent; no object of a group is no number."""
+    return "no object" if value is None else f"{100 * value:.1f}"
+
+
+def padded(rows: list[tuple[str, ...]]) -> list[list[str]]:
+    """The cells of a table, columns of one width."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [[cell.ljust(w) for cell, w in zip(row, widths, strict=True)] for row in rows]
+
+
+if __name__ == "__main__":
+    run_command(main)
