@@ -1,4 +1,4 @@
-"""Memory stays flat over a long video. Minutes long: `pytest -m slow tests/test_segment_long.py`."""
+"""Memory stays flat over a long video; `pytest -m slow tests/test_segment_long.py` runs it."""
 
 from __future__ import annotations
 

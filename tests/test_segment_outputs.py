@@ -146,6 +146,8 @@ def test_ctrl_c_leaves_masks_and_resume_goes_on(
         (["clip", "--scribble", "2.png", "--size", "8"], "at least 32"),
         (["clip", "--scribble", "2.png", "--checkpoint", "x.pth"], "no such file; the authors"),
         (["clip", "--scribble", "2.png", "--device", "toaster"], "expected auto, cpu"),
+        (["clip", "--scribble", "test.max_memory_length=3"], "at least one file"),
+        (["clip", "--scribble", "2.png", "test.max_memory=3"], "test.max_memory"),
         (["clip", "--scribble", "2.png", "--fps", "0"], "above 0"),
         (["clip", "--scribble", "2.png", "--resume", "--overwrite"], "one of them"),
     ],

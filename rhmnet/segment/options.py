@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rhmnet.segment.exports import CODECS
 from rhmnet.segment.source import Source
 from rhmnet.segment.strokes import Strokes
 
+_SETTING = re.compile(r"(model|data|train|loss|test)\.\w+=")
 SMALLEST_SIDE = 32  # pixels: two tokens of the network
 
 
@@ -48,6 +50,11 @@ def parse(description: str) -> argparse.Namespace:
     add("--resume", action="store_true", help="go on where a run with the same options stopped")
     add("--overwrite", action="store_true", help="remove the masks in OUT and begin anew")
     args = parser.parse_intermixed_args()
+    # settings that follow --scribble, which takes all words up to the next option
+    args.overrides += [str(path) for path in args.scribble if _SETTING.match(str(path))]
+    args.scribble = [path for path in args.scribble if not _SETTING.match(str(path))]
+    if not args.scribble:
+        raise InputError("--scribble: expected at least one file with strokes")
     if args.size != 0 and args.size < SMALLEST_SIDE:
         raise InputError(f"--size {args.size}: expected 0 or at least {SMALLEST_SIDE} pixels")
     if args.fps is not None and args.fps <= 0:
