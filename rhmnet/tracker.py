@@ -106,8 +106,10 @@ class Tracker:
         """The state after a frame, for `restore`: to go on from there again, with other strokes."""
         return copy.deepcopy({name: getattr(self, name) for name in _STATE})
 
+    @torch.no_grad()
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a snapshot, as often as wanted."""
+        """Go on from a snapshot, as often as wanted; also one of another tracker's."""
+        self._use_current_weights()
         for name, value in copy.deepcopy(state).items():
             setattr(self, name, value)
 

@@ -15,7 +15,4 @@ echo "== ruff"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 echo "== pytest"
-if [ $# -eq 0 ]; then
-  set -- -m "not slow"
-fi
 exec "$PYTHON" -m pytest --durations=5 "$@"

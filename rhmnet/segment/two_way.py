@@ -75,7 +75,7 @@ class TwoWay:
         step = 1 if state.stage == "forward" else -1
         frames = self._forward(state.frame) if step > 0 else self._backward(state.frame)
         if state.tracker is not None:
-            self._go_on(state.tracker)
+            self.tracker.restore(state.tracker)
         begins = state.tracker is None
         with closing(read_ahead(frames, _DEPTH)) as ahead:
             for done, (index, image, waiting) in enumerate(ahead, start=1):
@@ -110,13 +110,6 @@ class TwoWay:
         if begins:
             return self.tracker.start(image, scribble, self.strokes.num_objects)
         return self.tracker.step(image, scribble)
-
-    def _go_on(self, snapshot: dict) -> None:
-        """Put a snapshot into the tracker, which must have been started to have a network."""
-        scribble = shrink_strokes(self.strokes.maps[self._first], self.size)
-        blank = np.zeros((*self.size, 3), np.uint8)
-        self.tracker.start(blank, scribble, self.strokes.num_objects)
-        self.tracker.restore(snapshot)
 
     def _hand_out(
         self,
