@@ -15,11 +15,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from rhmnet.errors import InputError, run_command
 from rhmnet.scribbles.arrange import arrange
 from rhmnet.scribbles.check.trees import check_own, check_root
+from rhmnet.scribbles.placing import replacing
 
 
 def main() -> int:
@@ -58,10 +60,17 @@ def main() -> int:
     print(f"\n{errors} errors, {len(report.findings) - errors} notes\n\n{report.table()}")
     sheet = report.sheet()
     if sheet is not None:
-        arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(sheet).save(arguments.sheet)
+        _save(arguments.sheet, sheet)
         print(f"\nstrokes over images: {arguments.sheet}")
     return int(report.broken())
+
+
+def _save(path: Path, picture: np.ndarray) -> None:
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind not in Image.SAVE:
+        raise InputError(f"--sheet {path}: expected the name of a picture, as in strokes.png")
+    with replacing(path) as partial:
+        Image.fromarray(picture).save(partial, format=kind)
 
 
 if __name__ == "__main__":

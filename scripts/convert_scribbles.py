@@ -16,6 +16,7 @@ import argparse
 from pathlib import Path
 
 from rhmnet.errors import InputError, run_command
+from rhmnet.labels import MAX_OBJECTS
 from rhmnet.scribbles.convert import SUFFIXES, ConvertOptions, convert
 from rhmnet.scribbles.drawing import parse_size
 
@@ -53,8 +54,8 @@ def main() -> None:
     if to is None:
         raise InputError(f"{arguments.target}: say with --to what to write")
     size = parse_size(arguments.size) if arguments.size else None
-    if arguments.thickness <= 0 or (arguments.num_objects or 0) < 0:
-        raise InputError("--thickness: expected more than 0; --num-objects: at least 0")
+    if not 0 < arguments.thickness <= 1000 or not 0 <= (arguments.num_objects or 0) <= MAX_OBJECTS:
+        raise InputError(f"--thickness: expected up to 1000; --num-objects: 0..{MAX_OBJECTS}")
     options = ConvertOptions(size, arguments.num_objects, arguments.thickness)
     for note in convert(arguments.source, arguments.target, to, options, arguments.saliency):
         print(note)

@@ -19,11 +19,14 @@ import dataclasses
 from pathlib import Path
 
 from rhmnet.errors import InputError, run_command
-from rhmnet.scribbles.make import Recipe, default_workers, make_scribbles, write_coco_list
+from rhmnet.labels import MAX_OBJECTS
+from rhmnet.scribbles.lists import read_list
+from rhmnet.scribbles.make import Recipe, make_scribbles, write_coco_list
 from rhmnet.scribbles.placing import place
 from rhmnet.scribbles.sources.coco import coco_jobs
 from rhmnet.scribbles.sources.maps import folder_jobs, video_jobs
 from rhmnet.scribbles.strokes import StrokeOptions
+from rhmnet.scribbles.workers import default_workers
 
 YEARS = ("2017", "2016")
 COCO_MIN_AREA = 100.0
@@ -33,8 +36,13 @@ COCO_MIN_AREA = 100.0
 def main() -> None:
     """Parse the command line and make what it asks for."""
     arguments = _parser().parse_args()
-    if arguments.workers < 1 or arguments.seed < 0 or arguments.sets < 1:
+    if arguments.workers < 1 or arguments.seed < 0 or getattr(arguments, "sets", 1) < 1:
         raise InputError("--workers and --sets: expected at least 1; --seed: at least 0")
+    for name in ("max_objects", "num_objects"):
+        count = getattr(arguments, name, None)
+        if count is not None and not 1 <= count <= MAX_OBJECTS:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} {count}: expected 1..{MAX_OBJECTS}, as labels are bytes")
     names = [field.name for field in dataclasses.fields(StrokeOptions)]
     arguments.options = StrokeOptions(**{name: getattr(arguments, name) for name in names})
     {"coco": _coco, "davis": _davis, "youtube": _youtube, "folder": _folder}[arguments.kind](
@@ -49,7 +57,8 @@ def _coco(arguments: argparse.Namespace) -> None:
     jobs = coco_jobs(
         arguments.annotations, images, arguments.max_objects, arguments.options.min_area
     )
-    made = _make(arguments, jobs, [root / "scribbles"], max_objects=arguments.max_objects)
+    selection = {"max_objects": arguments.max_objects, "annotations": arguments.annotations.name}
+    made = _make(arguments, jobs, [root / "scribbles"], **selection)
     path = root / "COCO_scribbles.json"
     count = write_coco_list(path, jobs, made)
     if images is not None and not (root / "images").exists():
@@ -64,8 +73,10 @@ def _davis(arguments: argparse.Namespace) -> None:
     listing = next((path for path in lists if path.is_file()), None)
     if listing is None:
         raise InputError(f"{lists[0]}: no such file; name the folder that holds ImageSets")
-    masks, videos = root / "Annotations" / "480p", listing.read_text().split()
+    masks, videos = root / "Annotations" / "480p", read_list(listing)
     if arguments.split == "train":
+        if arguments.sets > 1:
+            raise InputError("--sets: training reads one set; give it with --split val")
         _make(arguments, video_jobs(masks, videos), [root / "train_scribbles"])
     else:
         jobs = video_jobs(masks, videos, first_only=True)
@@ -80,9 +91,12 @@ def _youtube(arguments: argparse.Namespace) -> None:
 
 def _folder(arguments: argparse.Namespace) -> None:
     root, sets = arguments.root, arguments.sets
+    if root.resolve().is_relative_to(arguments.masks.resolve()):
+        raise InputError(f"{root}: lies among the masks, and would be taken for one; name another")
     folders = [root] if sets == 1 else [root.with_name(f"{root.name}{i}") for i in range(sets)]
     jobs = folder_jobs(arguments.masks, arguments.num_objects)
-    _make(arguments, jobs, folders, num_objects=arguments.num_objects)
+    selection = {"num_objects": arguments.num_objects, "masks": arguments.masks.resolve().name}
+    _make(arguments, jobs, folders, **selection)
 
 
 def _make(arguments: argparse.Namespace, jobs: list, folders: list[Path], **selection) -> list:
@@ -134,15 +148,18 @@ def _parser() -> argparse.ArgumentParser:
     folder.add_argument(
         "--num-objects", type=int, help="N of every map (default: its largest label)"
     )
+    davis.add_argument(
+        "--sets", type=int, default=1, help="differing sets of --split val (default 1)"
+    )
+    folder.add_argument(
+        "--sets", type=int, default=1, help="differing sets: ROOT0, ... (default 1)"
+    )
     return parser
 
 
 def _common_options() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--seed", type=int, default=0, help="of every stroke (default 0)")
-    common.add_argument(
-        "--sets", type=int, default=1, help="differing sets, for davis val and folder (default 1)"
-    )
     common.add_argument(
         "--workers", type=int, default=default_workers(), help="processes (default: all cores)"
     )

@@ -18,7 +18,7 @@ from rhmnet.evaluation.davis import open_davis as open_davis_validation
 from rhmnet.evaluation.prompts import read_prompt
 from rhmnet.scribbles.arrange import arrange
 from rhmnet.scribbles.check.trees import check_own, check_root
-from rhmnet.scribbles.make import write_map
+from rhmnet.scribbles.formats.maps import write_map
 
 COCO_NAMES = ("a", "b mit ö")
 VIDEO, YOUTUBE_VIDEO = "bär", "0a1b2c3d4e"
@@ -134,6 +134,15 @@ def one_level_down(folder: Path, name: str) -> None:
     folder.with_name("moved").rename(folder / name)
 
 
+def empty(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-2])
+
+
 SCRIBBLE = "COCO/scribbles/a.bmp"
 FRAME = "DAVIS/train_scribbles/bär/00003.bmp"
 DAMAGES = {
@@ -214,6 +223,41 @@ DAMAGES = {
         "00003.bmp: cannot be read",
     ),
     "empty": (lambda root: write_map(root / FRAME, strokes()), "00003.bmp: empty"),
+    "two files of one name": (
+        lambda root: Image.fromarray(strokes(1, 2, 3)).save((root / FRAME).with_suffix(".png")),
+        "bär: more than one file is named 00003",
+    ),
+    "no video at all": (
+        lambda root: empty(root / "Youtube-VOS/train_scribbles"),
+        "train_scribbles: holds no <video>",
+    ),
+    "no images at all": (
+        lambda root: empty(root / "DAVIS/JPEGImages/480p"),
+        "480p: holds no <video>",
+    ),
+    "video of a training list away": (
+        lambda root: write_text(root / "DAVIS/ImageSets/2017/train.txt", "bär\nnone such\n"),
+        "none such: neither images nor scribbles",
+    ),
+    "list of videos unreadable": (
+        lambda root: (root / "DAVIS/ImageSets/2017/val.txt").write_bytes(b"\xff\xfe"),
+        "val.txt: cannot be read",
+    ),
+    "image cut off": (
+        lambda root: cut(root / "COCO/images/a.jpg"),
+        "a.jpg: is cut off",
+    ),
+    "num_objects out of range": (
+        lambda root: write_text(
+            root / "COCO/COCO_scribbles.json",
+            '{"images": [{"file_name": "a.jpg", "anno_name": "a.bmp", "num_objects": 300}]}',
+        ),
+        "COCO_scribbles.json: cannot be read: images[0]",
+    ),
+    "list of nothing": (
+        lambda root: write_text(root / "COCO/COCO_scribbles.json", '{"images": []}'),
+        "COCO_scribbles.json: cannot be read: lists no image",
+    ),
     "broken image": (
         lambda root: write_text(root / "COCO/images/a.jpg", "not found"),
         "a.jpg: cannot be read as an image",
@@ -341,3 +385,25 @@ def test_annotations_tell_a_missing_background_from_an_object_out_of_view(tree):
         write_map(tree / "DAVIS" / "train_scribbles" / VIDEO / f"{path}.bmp", strokes(1, 2))
     (finding,) = check_root(tree).findings
     assert finding.where.name == "00003.bmp" and "no background label" in finding.what
+
+
+def test_coco_names_may_hold_folders(tree):
+    for part, suffix in (("images", "jpg"), ("scribbles", "bmp")):
+        folder = tree / "COCO" / part / "train 2017"
+        folder.mkdir()
+        for name in COCO_NAMES:
+            (folder.parent / f"{name}.{suffix}").rename(folder / f"{name}.{suffix}")
+    entries = [
+        {"file_name": f"train 2017/{n}.jpg", "anno_name": f"train 2017/{n}.bmp", "num_objects": 3}
+        for n in COCO_NAMES
+    ]
+    write_text(tree / "COCO" / "COCO_scribbles.json", json.dumps({"images": entries}))
+    assert check_root(tree).findings == []
+
+
+def test_a_davis_folder_of_scribbles_alone_is_no_other_tree(tree):
+    shutil.rmtree(tree / "DAVIS" / "JPEGImages")
+    shutil.rmtree(tree / "DAVIS" / "ImageSets")
+    told = [str(finding) for finding in check_root(tree).findings]
+    assert any("DAVIS/JPEGImages/480p: no such folder" in line for line in told)
+    assert not any("DAVIS/train/JPEGImages" in line for line in told)

@@ -106,3 +106,34 @@ def test_convert_folders_and_name_what_is_wrong(run, masks, tmp_path):
 def test_help_shows_an_example(run, name):
     code, out, _ = run(name, "--help")
     assert code == 0 and f"python scripts/{name}_scribbles.py" in out
+
+
+def test_make_takes_lists_with_spaces_and_refuses_what_it_would_not_do(run, masks, tmp_path):
+    parts = masks / "Annotations" / "480p"
+    (parts / "dog").rename(parts / "zwei hunde")
+    (masks / "ImageSets" / "2017" / "val.txt").write_text("zwei hunde\n", encoding="utf-8")
+    assert run("make", "davis", masks, "--split", "val", "--workers", 1)[0] == 0
+    assert (masks / "valid_scribbles0" / "zwei hunde.bmp").is_file()
+    for arguments, told in (
+        (("davis", masks, "--split", "train", "--sets", 2), "--sets"),
+        (("youtube", masks, "--split", "train", "--sets", 2), "--sets"),
+        (("folder", parts / "out", "--masks", parts), "lies among the masks"),
+        (("folder", tmp_path / "out", "--masks", parts, "--num-objects", 300), "--num-objects 300"),
+        (("coco", tmp_path, "--annotations", "a.json", "--max-objects", 0), "--max-objects 0"),
+    ):
+        code, _, err = run("make", *arguments)
+        assert code == 2 and told in err and "Traceback" not in err
+
+
+def test_other_masks_are_not_taken_for_those_of_before(run, masks, tmp_path):
+    first = ("make", "folder", tmp_path / "out", "--workers", 1, "--masks")
+    assert run(*first, masks / "Annotations")[0] == 0
+    code, _, err = run(*first, masks / "Annotations" / "480p")
+    assert code == 2 and "masks Annotations not 480p" in err
+
+
+def test_sheets_that_cannot_be_written_are_named(run, masks, tmp_path):
+    run("make", "davis", masks, "--split", "train", "--workers", 1)
+    for name in ("no suffix", "list.txt"):
+        code, _, err = run("check", masks, "--sheet", tmp_path / name)
+        assert code == 2 and "--sheet" in err and not (tmp_path / name).exists()

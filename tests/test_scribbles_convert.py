@@ -13,9 +13,10 @@ from PIL import Image
 from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
 from rhmnet.scribbles.convert import SUFFIXES, ConvertOptions, convert
-from rhmnet.scribbles.drawing import Drawing, Stroke, guess_num_objects, rasterize, trace
+from rhmnet.scribbles.drawing import Drawing, Stroke, clip, guess_num_objects, rasterize, trace
+from rhmnet.scribbles.formats import davis, svg
+from rhmnet.scribbles.formats.maps import write_map
 from rhmnet.scribbles.formats.svg_path import flatten, matrix
-from rhmnet.scribbles.make import write_map
 from rhmnet.visualize import davis_palette
 
 ANY = ConvertOptions()
@@ -183,3 +184,102 @@ def test_larger_objects_than_allowed_are_refused():
         rasterize(drawing, 4, 5)
     assert guess_num_objects(np.array([[0, 1, 255]], np.uint8)) == 1
     assert guess_num_objects(np.array([[0, 1, 2]], np.uint8)) == 1
+
+
+@pytest.mark.parametrize("name", ["davis", "labelme", "svg", "png"])
+def test_maps_without_strokes_come_back(tmp_path, name):
+    write_map(tmp_path / "00002.bmp", np.zeros((20, 30), np.uint8))
+    middle = tmp_path / f"00002{SUFFIXES[name]}"
+    assert convert(tmp_path / "00002.bmp", middle, name, ANY) == []
+    back = tmp_path / "back" / "00002.bmp"
+    assert convert(middle, back, "bmp", ANY) == []
+    assert back.read_bytes() == (tmp_path / "00002.bmp").read_bytes()
+
+
+def test_255_becomes_the_label_of_background(tmp_path):
+    write_map(tmp_path / "a.bmp", np.array([[0, 1, 2, 255]], np.uint8))
+    convert(tmp_path / "a.bmp", tmp_path / "b.bmp", "bmp", ANY)
+    assert read_labels(tmp_path / "b.bmp").tolist() == [[0, 1, 2, 3]]
+
+
+def test_lines_that_leave_the_image_are_cut_at_its_border(tmp_path):
+    (tmp_path / "a.svg").write_text(
+        '<svg width="101" height="51"><path data-label="1" d="M 0 20.5 H 150 V 10.5 H 50.5"/></svg>'
+    )
+    (note,) = convert(tmp_path / "a.svg", tmp_path / "a.json", "davis", ANY)
+    assert "outside" in note
+    for points, outside in (
+        ([[-5, 3], [5, 3]], True),
+        ([[-0.4, 3], [5, 3]], False),
+        ([[-1, 3]], True),
+        ([[-1, -1], [-1, 9]], True),
+        ([[0, 0], [100, 50]], False),
+    ):
+        drawing, found = clip(Drawing((51, 101), [Stroke(1, np.array(points, float))]))
+        assert found == outside
+        assert all((s.points >= 0).all() for s in drawing.strokes)
+    lines = json.loads((tmp_path / "a.json").read_text())["scribbles"][0]
+    pixels = [np.array(line["path"]) * [100, 50] for line in lines]
+    assert np.allclose(pixels, [[[0, 20], [100, 20]], [[100, 10], [50, 10]]], atol=0.02)
+    convert(tmp_path / "a.json", tmp_path / "a.bmp", "bmp", ConvertOptions(thickness=1))
+    assert np.count_nonzero(read_labels(tmp_path / "a.bmp")) == 101 + 51
+
+
+def test_a_view_box_of_another_shape_keeps_its_proportions(tmp_path):
+    for how, expected in (("", 15), ("xMinYMid", 0), ('none" x="', 0)):
+        (tmp_path / "a.svg").write_text(
+            f'<svg width="90" height="60" viewBox="0 0 30 30" preserveAspectRatio="{how}">'
+            '<path data-label="1" d="M 0.25 15 H 10"/></svg>'
+        )
+        drawing = svg.read(tmp_path / "a.svg")
+        scale = 3 if "none" in how else 2
+        assert np.allclose(
+            drawing.strokes[0].points[:, 0] + 0.5, np.array([0.25, 10]) * scale + expected
+        )
+
+
+def test_the_annotated_frame_names_the_only_frame(tmp_path):
+    line = {"path": [[0, 0], [1, 1]], "object_id": 1}
+    content = {"sequence": "a", "annotated_frame": 7, "size": [9, 9], "scribbles": [[line]]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    assert list(davis.read(tmp_path / "a.json")) == [7]
+    notes = convert(tmp_path / "a.json", tmp_path / "a.bmp", "bmp", ANY)
+    assert any("number of its frame, 7" in note for note in notes)
+
+
+def test_what_a_file_holds_beyond_lines_is_said_to_be_dropped(tmp_path):
+    line = {"path": [[0, 0], [1, 1]], "object_id": 1}
+    content = {"sequence": "bear", "session_id": "x", "size": [9, 9], "scribbles": [[line]]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    shape = {"label": "1", "points": [[1, 1]], "shape_type": "point", "group_id": 3}
+    content = {"shapes": [shape], "imageHeight": 9, "imageWidth": 9, "imageData": "abc"}
+    (tmp_path / "b.json").write_text(json.dumps(content))
+    for name, dropped in (("a", ["session_id", "bear"]), ("b", ["group_id", "picture"])):
+        notes = convert(tmp_path / f"{name}.json", tmp_path / f"{name}.svg", "svg", ANY)
+        assert all(any(word in note for note in notes) for word in dropped)
+
+
+def test_two_sources_of_one_target_and_labels_above_n_are_refused(tmp_path):
+    labels = random_map(0, 20, 30, 4)
+    for name in ("a.bmp", "a.png"):
+        write_map(tmp_path / "maps" / name, labels)
+    with pytest.raises(InputError, match=r"a\.bmp would also become"):
+        convert(tmp_path / "maps", tmp_path / "out", "svg", ANY)
+    with pytest.raises(InputError, match="label 4 found; expected at most 2"):
+        convert(
+            tmp_path / "maps" / "a.bmp", tmp_path / "a.svg", "svg", ConvertOptions(num_objects=1)
+        )
+    with pytest.raises(InputError, match="cannot be written"):
+        convert(tmp_path / "maps" / "a.bmp", tmp_path / "maps" / "a.png" / "b.svg", "svg", ANY)
+
+
+@pytest.mark.parametrize(
+    "change", [{"thickness": "x"}, {"thickness": -1}, {"points": []}, {"points": [[1e300, 0]]}]
+)
+def test_malformed_lines_are_refused_by_name(tmp_path, change):
+    shape = {"label": "1", "points": [[1, 1], [5, 5]], "shape_type": "linestrip", **change}
+    content = {"shapes": [shape], "imageHeight": 9, "imageWidth": 9}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    for kind in ("bmp", "svg", "davis"):
+        with pytest.raises(InputError, match=r"a\.json: "):
+            convert(tmp_path / "a.json", tmp_path / f"b{SUFFIXES[kind]}", kind, ANY)

@@ -12,7 +12,7 @@ from pycocotools import mask as rle_tools
 
 from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
-from rhmnet.scribbles.make import Recipe, make_scribbles, write_coco_list
+from rhmnet.scribbles.make import FEW_IMAGES, STAMP, Recipe, make_scribbles, write_coco_list
 from rhmnet.scribbles.sources.coco import coco_jobs
 from rhmnet.scribbles.sources.maps import folder_jobs, video_jobs
 from rhmnet.scribbles.strokes import StrokeOptions
@@ -93,20 +93,21 @@ def test_hidden_and_small_objects_get_no_number(tmp_path):
 
 
 def test_same_seed_same_bytes_whatever_the_workers_and_after_a_stop(tmp_path):
-    for index in range(9):
-        write_png(tmp_path / "masks" / f"{index}.png", two_boxes(1, 2))
+    count = FEW_IMAGES  # the fewest that worker processes share
+    for index in range(count):
+        write_png(tmp_path / "masks" / f"{index:02d}.png", two_boxes(1, 2)[:, :80])
     jobs = folder_jobs(tmp_path / "masks", None)
     folders = [tmp_path / name for name in ("one", "two")]
     for folder, workers in zip(folders, (1, 2), strict=True):
         make_scribbles(jobs, [folder], RECIPE, workers)
     first = {path.name: path.read_bytes() for path in folders[0].glob("*.bmp")}
     assert first == {path.name: path.read_bytes() for path in folders[1].glob("*.bmp")}
-    assert len(set(first.values())) == 9  # one image's strokes are not another's
+    assert len(set(first.values())) == count  # one image's strokes are not another's
 
-    (folders[0] / "4.bmp").unlink()
+    (folders[0] / "04.bmp").unlink()
     made = make_scribbles(jobs, [folders[0]], RECIPE)
-    assert [one.drawn for one in made] == [0, 0, 0, 0, 1, 0, 0, 0, 0]
-    assert (folders[0] / "4.bmp").read_bytes() == first["4.bmp"]
+    assert [one.drawn for one in made] == [int(index == 4) for index in range(count)]
+    assert (folders[0] / "04.bmp").read_bytes() == first["04.bmp"]
 
 
 def test_other_options_and_others_scribbles_are_not_mixed_in(tmp_path):
@@ -184,3 +185,45 @@ def test_overwriting_that_was_stopped_leaves_nothing_of_the_old(tmp_path):
     (tmp_path / "masks" / "away").rename(tmp_path / "masks" / "b.png")
     assert [one.drawn for one in make_scribbles(jobs, [out], thicker)] == [0, 1]
     assert min(np.count_nonzero(read_labels(path) == 1) for path in out.glob("*.bmp")) > 60
+
+
+def test_maps_that_would_share_a_scribble_are_refused_and_hidden_files_passed_over(tmp_path):
+    write_png(tmp_path / "masks" / "a.png", two_boxes(1))
+    (tmp_path / "masks" / "._a.png").write_bytes(b"left by another system")
+    assert len(folder_jobs(tmp_path / "masks", None)) == 1
+    write_png(tmp_path / "masks" / "a.bmp", two_boxes(1, 2))
+    with pytest.raises(InputError, match=r"a\.png: a\.bmp would have the same scribble"):
+        folder_jobs(tmp_path / "masks", None)
+
+
+def test_a_stamp_that_cannot_be_read_is_named(tmp_path):
+    write_png(tmp_path / "masks" / "a.png", two_boxes(1))
+    jobs, out = folder_jobs(tmp_path / "masks", None), tmp_path / "out"
+    make_scribbles(jobs, [out], RECIPE)
+    for text in ("", "[1]"):
+        (out / STAMP).write_text(text)
+        with pytest.raises(InputError, match="cannot be read"):
+            make_scribbles(jobs, [out], RECIPE)
+    assert make_scribbles(jobs, [out], RECIPE, overwrite=True)[0].drawn == 1
+
+
+def test_places_that_cannot_be_written_are_named(tmp_path):
+    write_png(tmp_path / "masks" / "a.png", two_boxes(1))
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match="cannot be written"):
+            make_scribbles(folder_jobs(tmp_path / "masks", None), [folder], RECIPE)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_run_lengths_of_too_few_pixels_and_images_without_pixels_are_refused(tmp_path):
+    path = write_coco(tmp_path / "instances.json")
+    content = json.loads(path.read_text())
+    content["annotations"][0]["segmentation"] = {"size": [120, 160], "counts": [5, 5]}
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="run lengths are not of all pixels"):
+        list(coco_jobs(path, None, 10, 0)[0].scenes())
+    content["images"][0]["height"] = 0
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="160x0 pixels"):
+        coco_jobs(path, None, 10, 0)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rhmnet.errors import InputError
+from rhmnet.scribbles.hand import draw_lines
 from rhmnet.scribbles.strokes import StrokeOptions, draw_scribble
 
 SIZES = st.integers(1, 90)
@@ -156,7 +157,24 @@ def test_objects_below_the_least_area_get_no_stroke():
         assert (scribble == 3).any()
 
 
-@pytest.mark.parametrize("wrong", [{"coverage": 1.5}, {"thickness": 0}, {"background_strokes": -1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"coverage": 1.5},
+        {"thickness": 0},
+        {"thickness": float("nan")},
+        {"min_area": float("inf")},
+        {"background_strokes": -1},
+    ],
+)
 def test_options_out_of_range_are_refused_by_name(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         StrokeOptions(**wrong)
+
+
+def test_broad_pens_are_as_thick_as_asked_for():
+    line = [np.array([[100.0, 60.0], [100.0, 140.0]])]
+    for thickness in (31, 33, 61):
+        column = draw_lines((200, 200), line, thickness)[:, 100]
+        assert np.count_nonzero(column) == thickness
+    assert not draw_lines((20, 20), [], 50).any()

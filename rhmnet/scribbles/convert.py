@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
 from rhmnet.labels import BACKGROUND
-from rhmnet.scribbles.drawing import Drawing, guess_num_objects, rasterize, trace
-from rhmnet.scribbles.formats import davis, labelme, svg
-from rhmnet.scribbles.make import write_map
-from rhmnet.visualize import davis_palette
+from rhmnet.scribbles.drawing import Drawing, check_drawing, clip, rasterize, trace
+from rhmnet.scribbles.formats import davis, labelme, maps, svg
+from rhmnet.scribbles.placing import replacing
 
 SUFFIXES = {
     "bmp": ".bmp",
@@ -28,7 +25,6 @@ SUFFIXES = {
     "svg": ".svg",
 }
 LINES = ("davis", "labelme", "svg")
-_SALIENCY_BACKGROUND = 2
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ def convert(
     Returns what was dropped, one line a file and kind. Raises InputError that names the file.
     """
     if source.is_file():
-        if not target.suffix:
+        if target.is_dir() or not target.suffix:
             target = target / source.with_suffix(SUFFIXES[to]).name
         elif target.suffix.lower() != SUFFIXES[to]:
             raise InputError(f"{target}: expected a name that ends in {SUFFIXES[to]} for {to}")
@@ -61,9 +57,13 @@ def convert(
     files = [path for path in files if path.name not in ("made.json", "COCO_scribbles.json")]
     if not files:
         raise InputError(f"{source}: holds no scribbles ({', '.join(sorted(suffixes))})")
-    notes: list[str] = []
+    targets: dict[Path, Path] = {}
     for path in files:
         out = (target / path.relative_to(source)).with_suffix(SUFFIXES[to])
+        if targets.setdefault(out, path) != path:
+            raise InputError(f"{path}: {targets[out]} would also become {out}; rename one of them")
+    notes: list[str] = []
+    for out, path in targets.items():
         notes += convert_file(path, out, to, options, saliency)
     return notes
 
@@ -85,15 +85,17 @@ def convert_file(
                 one = target
                 if len(drawings) > 1:
                     one = target.with_suffix("") / f"{frame:05d}{target.suffix}"
+                elif frame and target.stem != f"{frame:05d}":
+                    notes.append(f"the number of its frame, {frame}")
                 notes += drawing.dropped
                 _write_lines_as(drawing, one, to, options, notes)
         else:
-            labels, num_objects = _read_map(source, options, saliency, notes)
+            labels, num_objects = maps.read(source, options.num_objects, saliency, notes)
             _write_labels_as(labels, num_objects, target, to, notes)
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{source}: {error}; give --size or --num-objects") from None
+        raise InputError(f"{source}: {error}") from None
     return [f"{source}: dropped {note}" for note in dict.fromkeys(notes)]
 
 
@@ -125,13 +127,16 @@ def _write_lines_as(
     drawing: Drawing, target: Path, to: str, options: ConvertOptions, notes: list[str]
 ) -> None:
     if to in LINES:
-        if drawing.size is None:
-            raise ValueError("the size of the image is not known")
+        check_drawing(drawing)
+        if to == "davis":  # its coordinates end at the image's border
+            drawing, outside = clip(drawing)
+            notes += ["what of lines lies outside of the image"] if outside else []
         _write_drawing(drawing, target, to)
         return
     count = drawing.num_objects() if options.num_objects is None else options.num_objects
     labels = rasterize(drawing, count, options.thickness)
-    notes.append("the order of lines, and of each what later ones cover: pixels hold one label")
+    if drawing.strokes:
+        notes.append("the order of lines, and of each what later ones cover: pixels hold one label")
     _write_labels_as(labels, count, target, to, notes)
 
 
@@ -145,58 +150,20 @@ def _write_labels_as(
         if num_objects > 1:
             notes.append(f"which of the {num_objects} objects a stroke is on: all are foreground")
         background = (labels == num_objects + 1) | (labels == BACKGROUND)
-        labels = np.where(background, _SALIENCY_BACKGROUND, labels > 0).astype(np.uint8)
+        labels = np.where(background, maps.SALIENCY_BACKGROUND, labels > 0).astype(np.uint8)
     if to == "bmp":
-        write_map(target, labels)
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(labels)
-    image.putpalette(davis_palette().tobytes())
-    partial = target.with_name(f"{target.name}.partial")
-    image.save(partial, format="PNG")
-    partial.replace(target)
+        maps.write_map(target, labels)
+    else:
+        maps.write_palette_map(target, labels)
 
 
 def _write_drawing(drawing: Drawing, target: Path, to: str) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if to == "svg":
-        svg.write(target, drawing)
-    elif to == "labelme":
-        labelme.write(target, drawing, f"{target.stem}.jpg")
-    elif target.stem.isdecimal():  # a frame of a video
-        davis.write(target, drawing, target.parent.name, int(target.stem))
-    else:
-        davis.write(target, drawing, target.stem)
-
-
-def _read_map(
-    path: Path, options: ConvertOptions, saliency: bool, notes: list[str]
-) -> tuple[np.ndarray, int]:
-    """Labels and N of a map; colours of DAVIS' palette are taken for labels, others dropped."""
-    with Image.open(path) as image:
-        coloured = image.mode in ("RGB", "RGBA")
-    labels = _colours_to_labels(path, notes) if coloured else read_labels(path)
-    if saliency:
-        if labels.max(initial=0) > _SALIENCY_BACKGROUND:
-            raise InputError(
-                f"{path}: label {labels.max()} found; expected 0 unlabelled, 1 foreground, "
-                "2 background"
-            )
-        return labels, 1
-    return labels, guess_num_objects(labels) if options.num_objects is None else options.num_objects
-
-
-def _colours_to_labels(path: Path, notes: list[str]) -> np.ndarray:
-    with Image.open(path) as image:
-        colours = np.array(image.convert("RGB")).astype(np.uint32)
-    codes = colours @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    palette = davis_palette().astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    order = np.argsort(palette)
-    place = order[np.searchsorted(palette, codes, sorter=order).clip(max=255)]
-    known = palette[place] == codes
-    if not (known & (place > 0)).any():
-        raise InputError(f"{path}: none of its colours is in DAVIS' palette; save a label map")
-    unknown = int(np.count_nonzero(~known))
-    if unknown:
-        notes.append(f"{unknown} pixels of colours between labels (anti-aliasing)")
-    return np.where(known, place, 0).astype(np.uint8)
+    with replacing(target) as partial:
+        if to == "svg":
+            svg.write(partial, drawing)
+        elif to == "labelme":
+            labelme.write(partial, drawing, f"{target.stem}.jpg")
+        elif davis.FRAME.fullmatch(target.stem):  # a frame of a video
+            davis.write(partial, drawing, target.parent.name, int(target.stem))
+        else:
+            davis.write(partial, drawing, target.stem)

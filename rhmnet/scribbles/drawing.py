@@ -6,8 +6,8 @@ through each of its pixels, so that drawing them gives the very same map.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from itertools import groupby
+from dataclasses import dataclass, field, replace
+from itertools import groupby, pairwise
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from rhmnet.scribbles.hand import draw_lines
 
 BACKGROUND_ID = 0
 """Object id of background strokes in a drawing, as in DAVIS' interactive challenge."""
+_MOST_PIXELS = 2**28
+_FARTHEST = 10**6  # pixels; OpenCV counts sixteenths of them in 32 bits
 
 
 @dataclass(frozen=True)
@@ -51,21 +53,54 @@ def rasterize(drawing: Drawing, num_objects: int, thickness: float) -> np.ndarra
 
     num_objects: N; background strokes get N + 1. thickness: pixels at 480p, of strokes whose file
     does not say any.
-    Returns uint8 [H, W]. Raises ValueError for a drawing without size or with larger object ids.
+    Returns uint8 [H, W]. Raises ValueError for a drawing without size, with larger object ids, or
+    with points that are no numbers or far from any image.
     """
-    if drawing.size is None:
-        raise ValueError("the size of the image is not known")
+    check_drawing(drawing)
     if not drawing.num_objects() <= num_objects <= MAX_OBJECTS:
-        raise ValueError(f"object {drawing.num_objects()} is above the {num_objects} objects")
+        raise ValueError(
+            f"object {drawing.num_objects()} is above the {min(num_objects, MAX_OBJECTS)} objects; "
+            "renumber it or give a larger --num-objects"
+        )
     default = thickness * min(drawing.size) / 480
     labels = np.zeros(drawing.size, np.uint8)
     for (object_id, width), strokes in groupby(
         drawing.strokes, key=lambda stroke: (stroke.object_id, stroke.thickness or default)
     ):
         lines = [stroke.points[:, ::-1] for stroke in strokes]
+        width = min(width, 2 * sum(drawing.size))  # no more than to fill the image
         inked = draw_lines(drawing.size, lines, max(1, round(width)))
         labels[inked] = num_objects + 1 if object_id == BACKGROUND_ID else object_id
     return labels
+
+
+def check_drawing(drawing: Drawing) -> None:
+    """Raise ValueError for a drawing without a usable size, or with points far from any image."""
+    if drawing.size is None:
+        raise ValueError("the size of the image is not known; give --size WIDTHxHEIGHT")
+    height, width = drawing.size
+    if not (height > 0 and width > 0 and height * width <= _MOST_PIXELS):
+        raise ValueError(f"its size is {width}x{height} pixels; give another --size")
+    for stroke in drawing.strokes:
+        if not (np.abs(stroke.points) <= _FARTHEST).all():
+            raise ValueError(
+                f"a line of object {stroke.object_id} leaves the image by far; mend it"
+            )
+
+
+def clip(drawing: Drawing) -> tuple[Drawing, bool]:
+    """The drawing cut at the image's border, so that points lie in 0..W - 1, 0..H - 1.
+
+    Also returns whether anything lay outside.
+    """
+    height, width = drawing.size
+    last = np.array([width - 1, height - 1])
+    strokes, outside = [], False
+    for stroke in drawing.strokes:
+        lines = _runs_inside(stroke.points, last)
+        outside |= len(lines) != 1 or not np.array_equal(lines[0], stroke.points)
+        strokes += [replace(stroke, points=line.clip(0, last)) for line in lines]
+    return replace(drawing, strokes=strokes), outside
 
 
 def trace(labels: np.ndarray, num_objects: int) -> Drawing:
@@ -93,6 +128,32 @@ def parse_size(text: str) -> tuple[int, int]:
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise InputError(f"size {text!r}: expected WIDTHxHEIGHT in pixels, as in 854x480")
     return int(height), int(width)
+
+
+def _runs_inside(points: np.ndarray, last: np.ndarray) -> list[np.ndarray]:
+    """The parts of a line inside the image, [P, 2] (x, y) each; its pixels reach half beyond.
+
+    last: x and y of the last pixel's centre.
+    """
+    low, high = -0.5, last + 0.5
+    within = (points >= low) & (points <= high)
+    if within.all() or len(points) == 1:
+        return [points] if within.all() else []
+    runs: list[list[np.ndarray]] = []
+    for start, end in pairwise(points):
+        step = end - start
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sides = np.sort([(low - start) / step, (high - start) / step], axis=0)
+        for axis in np.flatnonzero(step == 0):  # along a border: inside all the way, or never
+            inside = low <= start[axis] <= high[axis]
+            sides[:, axis] = (-np.inf, np.inf) if inside else (np.inf, -np.inf)
+        first, past = max(0.0, sides[0].max()), min(1.0, sides[1].min())
+        if first > past:
+            continue
+        if not runs or first > 0 or (runs[-1][-1] != start).any():
+            runs.append([start + first * step])
+        runs[-1].append(end if past == 1 else start + past * step)
+    return [np.array(run) for run in runs]
 
 
 def _zigzags(mask: np.ndarray) -> list[np.ndarray]:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 SUBPIXEL_BITS = 4  # OpenCV draws at 1/16 of a pixel
+_BROAD = 31  # pixels; above it dilation, whose time grows with the pen's area, is too slow
 
 
 def steer(
@@ -41,6 +42,11 @@ def draw_lines(shape: tuple[int, int], lines: list[np.ndarray], thickness: int) 
         line = np.repeat(line, 2, axis=0) if len(line) == 1 else line  # a dot, to OpenCV
         points = np.round(line[:, ::-1] * 2**SUBPIXEL_BITS).astype(np.int32)
         cv2.polylines(canvas, [points[:, None]], False, 1, 1, cv2.LINE_8, SUBPIXEL_BITS)
+    if thickness > _BROAD:
+        if not lines:
+            return canvas > 0
+        distance = cv2.distanceTransform(1 - canvas, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        return distance <= thickness / 2
     reach = np.arange(thickness) - (thickness - 1) / 2
     disk = (reach[:, None] ** 2 + reach**2 <= thickness**2 / 4).astype(np.uint8)
     return cv2.dilate(canvas, disk) > 0

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import signal
-import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from rhmnet.errors import InputError
+from rhmnet.scribbles.formats.maps import write_map
+from rhmnet.scribbles.placing import refused_by_name, replacing
 from rhmnet.scribbles.sources.coco import CocoJob
 from rhmnet.scribbles.sources.maps import MapJob
 from rhmnet.scribbles.strokes import StrokeOptions, draw_scribble
+from rhmnet.scribbles.workers import run
 
 VERSION = 1
 """Of the strokes: raised whenever the same seed and options give other bytes than before."""
 STAMP = "made.json"
 """Says in each folder of made scribbles how they were made."""
 MAX_CHUNK = 16  # jobs that travel to a worker together
+FEW_IMAGES = 64  # drawn while a worker process would start
 
 
 class Made(NamedTuple):
@@ -46,7 +43,7 @@ class Recipe(NamedTuple):
 
     seed: int
     options: StrokeOptions
-    selection: tuple[tuple[str, int | None], ...] = ()
+    selection: tuple[tuple[str, int | str | None], ...] = ()
     """What was picked from the source, as (option, value)."""
 
     def stamp(self) -> dict:
@@ -64,25 +61,31 @@ def make_scribbles(
 ) -> list[Made]:
     """Write `<folder>/<name>.bmp` for every scene of the jobs, one differing set in each folder.
 
-    workers: processes; 1 works in this one. Files that are there are kept, so that a run that
-    was killed goes on where it was; `overwrite` first removes those that were made here.
+    workers: processes; 1, or fewer images than FEW_IMAGES, works in this one.
+    Files that are there are kept, so that a run that was killed goes on where it was; `overwrite`
+    first removes those that were made here.
     Returns what was made or kept, in the order of the jobs.
     Raises InputError where a folder holds scribbles that were made otherwise, or by others.
     """
     for folder in folders:
         _check_ours(folder, recipe, overwrite)
     for folder in folders:  # only when none of them is refused
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.rglob("*.bmp") if overwrite else ():
-            path.unlink()
-        (folder / STAMP).write_text(json.dumps(recipe.stamp(), indent=1) + "\n")
+        with refused_by_name(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in folder.rglob("*.bmp") if overwrite else ():
+                path.unlink()
+        with replacing(folder / STAMP) as stamp:
+            stamp.write_text(json.dumps(recipe.stamp(), indent=1) + "\n", encoding="utf-8")
+    images = sum(len(job.names) for job in jobs)
+    if images * len(folders) < FEW_IMAGES:
+        workers = 1
     results: dict[int, list[Made]] = {}
     # many small jobs travel together; few stay single, so that no worker ends long after another
     size = max(1, min(MAX_CHUNK, len(jobs) // (8 * workers)))
     numbered = list(enumerate(jobs))
     work = (numbered[i : i + size] for i in range(0, len(jobs), size))
-    with tqdm(total=sum(len(job.names) for job in jobs), unit="image", desc="scribbles") as bar:
-        for part in _run(work, (tuple(folders), recipe), workers):
+    with tqdm(total=images, unit="image", desc="scribbles") as bar:
+        for part in run(_make_chunk, work, (tuple(folders), recipe), workers):
             for index, made in part:
                 results[index] = made
                 bar.update(len(jobs[index].names))
@@ -103,9 +106,8 @@ def write_coco_list(path: Path, jobs: Sequence[CocoJob], made: Iterable[Made]) -
         }
         for one in made
     ]
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps({"images": entries}) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps({"images": entries}) + "\n", encoding="utf-8")
     return len(entries)
 
 
@@ -114,9 +116,16 @@ def _check_ours(folder: Path, recipe: Recipe, overwrite: bool) -> None:
     stamp, path = recipe.stamp(), folder / STAMP
     if path.is_file():
         try:
-            found = json.loads(path.read_text())
-        except ValueError:  # cut off when a run was killed
-            found = {}
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(found, dict):
+                raise ValueError
+        except (OSError, ValueError):
+            if overwrite:
+                return
+            raise InputError(
+                f"{path}: cannot be read, so that nobody knows how its scribbles were made; "
+                "name another folder, or give --overwrite"
+            ) from None
         differing = [key for key in stamp if found.get(key) != stamp[key]]
         if differing and not overwrite:
             told = ", ".join(f"{key} {found.get(key)} not {stamp[key]}" for key in differing)
@@ -130,46 +139,6 @@ def _check_ours(folder: Path, recipe: Recipe, overwrite: bool) -> None:
             f"{folder}: holds files that were not made here ({STAMP} is missing); "
             "name another folder, or move them away"
         )
-
-
-def write_map(path: Path, labels: np.ndarray) -> None:
-    """Write a uint8 [H, W] label map as 8-bit BMP, complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    Image.fromarray(labels).save(partial, format="BMP")
-    partial.replace(path)
-
-
-def _run(
-    work: Iterator[list], arguments: tuple, workers: int
-) -> Iterator[list[tuple[int, list[Made]]]]:
-    """Each chunk's results, in whatever order they end."""
-    if workers == 1:
-        yield from (_make_chunk(chunk, *arguments) for chunk in work)
-        return
-    # forked workers start at once, where fresh ones would import torch first; they are safe
-    # because a worker runs no threads of its own
-    context = get_context("fork" if sys.platform == "linux" else "spawn")
-    pool = ProcessPoolExecutor(workers, context, _begin_worker)
-    with pool:
-        pending: set[Future] = set()
-        try:
-            for chunk in work:
-                pending.add(pool.submit(_make_chunk, chunk, *arguments))
-                if len(pending) >= 4 * workers:  # no more than needed lies in the queue
-                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in done)
-            while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _begin_worker() -> None:
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process' to answer
 
 
 def _make_chunk(
@@ -201,10 +170,3 @@ def _make(job: CocoJob | MapJob, folders: tuple[Path, ...], recipe: Recipe) -> I
             write_map(path, scribble)
             drawn += 1
         yield Made(scene.name, scene.num_objects, drawn)
-
-
-def default_workers() -> int:
-    """Processes that can run at once here."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -8,7 +8,8 @@ alone, so that a seed gives the same bytes whatever the number of workers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import cv2
@@ -51,6 +52,11 @@ class StrokeOptions:
     min_area: float = _option(0.0, "objects of fewer pixels (at 480p) get no stroke")
 
     def __post_init__(self) -> None:
+        for option in fields(self):
+            if not math.isfinite(getattr(self, option.name)):
+                raise InputError(
+                    f"stroke option {option.name}={getattr(self, option.name)}: expected a number"
+                )
         for name in ("coverage", "branch_chance", "jitter", "piece_share", "background_length"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"stroke option {name}={getattr(self, name)}: expected 0..1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from rhmnet.labels import BACKGROUND
 from rhmnet.scribbles.check.report import Report
 
 _FRINGE_SHARE = 0.4  # of strokes' borders; where strokes merely touch, it is a few per cent
+_JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 _CONVERT = "scripts/convert_scribbles.py"
 
 
@@ -49,7 +52,7 @@ def check_map(path: Path, image: Path | None, report: Report) -> np.ndarray | No
         report.error(
             path,
             "255 in it: background strokes have the label N + 1 on disk",
-            "make it N + 1 where it means background, 0 where it means void",
+            f"make it 0 where it means void; {_CONVERT} --to bmp makes it N + 1, for background",
         )
         return None
     return labels
@@ -87,7 +90,7 @@ def _read(path: Path, report: Report) -> np.ndarray | None:
     try:
         with Image.open(path) as image:
             mode = image.mode
-    except (OSError, SyntaxError, ValueError):
+    except _UNREADABLE:
         mode = "unreadable"  # read_labels says how
     if mode in ("RGB", "RGBA", "CMYK", "YCbCr"):
         report.error(
@@ -105,13 +108,16 @@ def _read(path: Path, report: Report) -> np.ndarray | None:
 
 
 def _image_size(image: Path | None, report: Report) -> tuple[int, int] | None:
-    """W, H of an image, from its header."""
+    """W, H of an image, from its header; its pixels are not decoded, but its end must be there."""
     if image is None:
         return None
     try:
-        with Image.open(image) as opened:
+        data = image.read_bytes()
+        with Image.open(io.BytesIO(data)) as opened:
+            if opened.format == "JPEG" and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
+                report.error(image, "is cut off", "replace the file")
             return opened.size
-    except (OSError, SyntaxError, ValueError):
+    except _UNREADABLE:
         report.error(image, "cannot be read as an image", "replace the file")
         return None
 

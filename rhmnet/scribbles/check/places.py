@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,13 +10,15 @@ from rhmnet.data.readers import IMAGE_SUFFIXES, SCRIBBLE_SUFFIXES
 from rhmnet.scribbles.check.report import Report
 
 
-def settle(folder: Path, fits: Callable[[Path], bool], report: Report) -> Path | None:
+def settle(
+    folder: Path, fits: Callable[[Path], bool], expected: str, report: Report
+) -> Path | None:
     """The folder that fits: this one, or one inside it, which is then reported as one level off.
 
-    None where there is none, which is reported too.
+    expected: what it holds, in words. None where none fits, which is reported too.
     """
     if not folder.is_dir():
-        report.error(folder, "no such folder", "put it there, or arrange it with --arrange")
+        report.error(folder, "no such folder", "put it there; --arrange does so with scribbles")
         return None
     if fits(folder):
         return folder
@@ -27,6 +30,9 @@ def settle(folder: Path, fits: Callable[[Path], bool], report: Report) -> Path |
                 f"move what is in {child} one level up",
             )
             return child
+    report.error(
+        folder, f"holds no {expected}", "put them there; docs/scribbles.md shows the trees"
+    )
     return None
 
 
@@ -47,13 +53,24 @@ def scribbles(folder: Path) -> dict[str, Path]:
     return _by_stem(folder, SCRIBBLE_SUFFIXES)
 
 
+def report_twins(folder: Path, report: Report) -> None:
+    """Report files that loaders cannot tell apart, as 00000.bmp and 00000.png."""
+    suffixes = {*IMAGE_SUFFIXES, *SCRIBBLE_SUFFIXES}
+    stems = Counter(path.stem for path in _files(folder, tuple(suffixes)))
+    for stem in (stem for stem, count in stems.items() if count > 1):
+        report.error(folder, f"more than one file is named {stem}", "keep one: loaders take any")
+
+
 def holds_videos_of(files: Callable[[Path], dict[str, Path]]) -> Callable[[Path], bool]:
     """Whether a folder holds folders of such files."""
     return lambda folder: any(files(child) for child in subfolders(folder))
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    return {path.stem: path for path in _files(folder, suffixes)}
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     if not folder.is_dir():
-        return {}
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
-    return {path.stem: path for path in files}
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)

@@ -78,6 +78,15 @@ class Report:
         """Add what is worth knowing, but breaks nothing."""
         self.findings.append(Finding(where, what, remedy, severe=False))
 
+    def count_image(
+        self, row: Row, labels: np.ndarray, background: int, image: Path | None, path: Path
+    ) -> None:
+        """Add one scribbled image to a row, and to the contact sheet where its image is there."""
+        row.count(labels, background)
+        row.objects += background - 1
+        if image is not None:
+            self.samples.append(Sample(image, path, background))
+
     def broken(self) -> bool:
         """Whether anything would break training or evaluation."""
         return any(finding.severe for finding in self.findings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,15 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from rhmnet.errors import InputError
-from rhmnet.labels import RELEASE_CHANNELS
 from rhmnet.scribbles.check import places
+from rhmnet.scribbles.check.coco import LIST, check_coco
 from rhmnet.scribbles.check.maps import check_gaps, check_map
-from rhmnet.scribbles.check.report import Report, Row, Sample
+from rhmnet.scribbles.check.report import Report, Row
 from rhmnet.scribbles.check.validation import check_appearances, check_first_frames
 from rhmnet.scribbles.check.videos import check_videos
+from rhmnet.scribbles.lists import read_list
 
-_MANY_OBJECTS = RELEASE_CHANNELS - 2
-_LIST = "COCO_scribbles.json"
 _NAMES = ("COCO", "DAVIS", "Youtube-VOS")
 
 
@@ -84,84 +82,20 @@ def _check_own(images: Path, scribbles: Path, report: Report) -> None:
             report.error(path, "no image of the same name", "name the scribble as its image")
         labels = check_map(path, pictures.get(stem), report)
         if labels is not None:
-            _count_image(row, labels, int(labels.max()), pictures.get(stem), path, report)
+            report.count_image(row, labels, int(labels.max()), pictures.get(stem), path)
             found = set(np.unique(labels).tolist()) - {0}
             check_gaps(path, found, max(found), report)
             if len(found) == 1:
                 report.error(path, "no background label", "draw background strokes: label N + 1")
 
 
-def check_coco(root: Path, report: Report) -> None:
-    """The list, images and scribbles of a COCO folder."""
-    row = Row("COCO")
-    report.rows.append(row)
-    images = places.settle(root / "images", lambda folder: bool(places.images(folder)), report)
-    folder = places.settle(root / "scribbles", lambda path: bool(places.scribbles(path)), report)
-    try:
-        entries = json.loads((root / _LIST).read_text(encoding="utf-8"))["images"]
-        entries = [
-            (str(e["file_name"]), str(e["anno_name"]), int(e["num_objects"])) for e in entries
-        ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        what = f"cannot be read ({type(error).__name__}: {error})"
-        remedy = 'expected {"images": [{"file_name", "anno_name", "num_objects"}, ...]}'
-        report.error(root / _LIST, what, remedy)
-        return
-    if folder is None:
-        return
-    count = len(places.scribbles(folder))
-    if count != len(entries):
-        what = f"counts differ: {len(entries)} images listed but {count} scribbles"
-        report.error(root / _LIST, what, "complete the scribbles, or list those that are there")
-    for file_name, anno_name, num_objects in entries:
-        image = None if images is None else images / file_name
-        path = folder / anno_name
-        if image is not None and not image.is_file():
-            report.error(image, f"listed in {_LIST} but not there", "put it there, or unlist it")
-            image = None
-        if not path.is_file():
-            report.error(path, f"listed in {_LIST} but not there", "put it there, or unlist it")
-            continue
-        labels = check_map(path, image, report)
-        if labels is not None:
-            _check_image(path, labels, num_objects, image, row, report)
-
-
-def _check_image(
-    path: Path, labels: np.ndarray, num_objects: int, image: Path | None, row: Row, report: Report
-) -> None:
-    """One image's labels against `num_objects` of the list, which counts background in."""
-    found = set(np.unique(labels).tolist()) - {0}
-    largest = max(found)
-    background = num_objects + (largest == num_objects + 1)
-    _count_image(row, labels, background, image, path, report)
-    check_gaps(path, found, min(largest, background) - 1, report)
-    if largest > background:
-        what = f"label {largest} is out of range: num_objects in {_LIST} is {num_objects}"
-        report.error(path, what, f"list it with {largest}, the label of background")
-    elif largest < background:
-        what = f"no background label: {_LIST} says {num_objects}, the largest label is {largest}"
-        report.error(path, what, "draw background strokes, or list it with their label")
-    elif len(found) == 1:
-        report.error(path, "no object label", "draw a stroke on an object, or unlist it")
-    if background - 1 > _MANY_OBJECTS:
-        what = f"{background - 1} objects"
-        report.note(path, what, f"training drops those above {_MANY_OBJECTS}")
-
-
-def _count_image(
-    row: Row, labels: np.ndarray, background: int, image: Path | None, path: Path, report: Report
-) -> None:
-    row.count(labels, background)
-    row.objects += background - 1
-    if image is not None:
-        report.samples.append(Sample(image, path, background))
-
-
 def check_davis(root: Path, report: Report) -> None:
     """Training videos and the validation sets under a DAVIS folder."""
     frames = places.settle(
-        root / "JPEGImages" / "480p", places.holds_videos_of(places.images), report
+        root / "JPEGImages" / "480p",
+        places.holds_videos_of(places.images),
+        "<video>/<frame>.jpg",
+        report,
     )
     if frames is None and places.holds_videos_of(places.images)(root / "JPEGImages"):
         report.error(
@@ -191,7 +125,10 @@ def check_youtube(root: Path, report: Report) -> None:
         report.error(root, "no scribbles in it", "make them, or arrange the authors' here")
     for split in parts:
         frames = places.settle(
-            root / split / "JPEGImages", places.holds_videos_of(places.images), report
+            root / split / "JPEGImages",
+            places.holds_videos_of(places.images),
+            "<video>/<frame>.jpg",
+            report,
         )
         if split == "train":
             check_videos("Youtube-VOS train", frames, root / "train_scribbles", report)
@@ -202,7 +139,13 @@ def check_youtube(root: Path, report: Report) -> None:
 def _listed(root: Path, years: Sequence[str], split: str, report: Report) -> list[str] | None:
     """The videos of all lists that are there, in order; None, and reported, where none is."""
     lists = [root / "ImageSets" / year / f"{split}.txt" for year in years]
-    names = [name for path in lists if path.is_file() for name in path.read_text().split()]
+    try:
+        names = [name for path in lists if path.is_file() for name in read_list(path)]
+    except InputError:
+        report.error(
+            lists[-1], "cannot be read as a list of videos", "restore DAVIS' own ImageSets"
+        )
+        return None
     if not names:
         report.error(lists[-1], "no such list of videos", "restore DAVIS' own ImageSets")
         return None
@@ -222,11 +165,12 @@ def _kind(folder: Path) -> Callable[[Path, Report], None] | None:
     def has(*names: str) -> bool:
         return any((folder / name).exists() for name in names)
 
-    if has(_LIST) or (folder.name == "COCO" and has("scribbles")):
+    if has(LIST) or (folder.name == "COCO" and has("scribbles")):
         return check_coco
     if has("images") and has("scribbles"):
         return lambda folder, report: _check_own(folder / "images", folder / "scribbles", report)
-    if has("JPEGImages", "ImageSets"):
+    davis = ("JPEGImages", "ImageSets", "valid_scribbles0")
+    if has(*davis) or (folder.name == "DAVIS" and has("train_scribbles")):
         return check_davis
     if has("train/JPEGImages", "valid/JPEGImages", "train_scribbles", "valid_scribbles"):
         return check_youtube

@@ -23,7 +23,7 @@ def check_first_frames(
     report.rows.append(row)
     inner = folder / folder.name
     if inner.is_dir():
-        folder = places.settle(folder, lambda path: path == inner, report) or folder
+        folder = places.settle(folder, lambda path: path == inner, "set", report) or folder
     flat = places.scribbles(folder)
     for video in names:
         path = flat.get(video) or places.scribbles(folder / video).get("00000")
@@ -44,10 +44,7 @@ def check_first_frames(
         objects = _annotated_objects(annotations / video / "00000.png")
         background = max(found) if objects is None else objects + 1
         row.videos += 1
-        row.objects += background - 1
-        row.count(labels, background)
-        if image is not None:
-            report.samples.append(Sample(image, path, background))
+        report.count_image(row, labels, background, image, path)
         check_gaps(path, found, background - 1, report)
         if max(found) > background:
             what = f"label {max(found)} is out of range: {objects} objects are annotated"
@@ -72,7 +69,10 @@ def check_appearances(root: Path, frames: Path | None, report: Report) -> None:
         report.error(meta, what, "restore YouTube-VOS' own meta.json")
         return
     folder = root / "valid_scribbles"
-    folder = places.settle(folder, places.holds_videos_of(places.scribbles), report) or folder
+    settled = places.settle(
+        folder, places.holds_videos_of(places.scribbles), "<video>/<frame>.bmp", report
+    )
+    folder = settled or folder
     for video, objects in appear.items():
         row.videos += 1
         row.objects += len(objects)

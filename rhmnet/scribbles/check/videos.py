@@ -32,7 +32,10 @@ def check_videos(
     """
     row = Row(name)
     report.rows.append(row)
-    folder = places.settle(folder, places.holds_videos_of(places.scribbles), report) or folder
+    settled = places.settle(
+        folder, places.holds_videos_of(places.scribbles), "<video>/<frame>.bmp", report
+    )
+    folder = settled or folder
     if names is None:
         roots = [folder] if frames is None else [folder, frames]
         names = sorted({path.name for root in roots for path in places.subfolders(root)})
@@ -48,7 +51,9 @@ def _check_video(
     pictures = {} if images is None else places.images(images)
     scribbles = places.scribbles(folder)
     row.videos += 1
+    places.report_twins(folder, report)
     if images is not None:
+        places.report_twins(images, report)
         _check_pairs(images, folder, pictures, scribbles, report)
         check_order(images, list(pictures), report)
     check_order(folder, list(scribbles), report)
@@ -89,6 +94,8 @@ def _check_pairs(
             f"{len(alone)} names are not in pairs, the first that of {which} {alone[0]}",
             "name each scribble as its image",
         )
+    elif not pictures:
+        report.error(folder, "neither images nor scribbles", "put the video there, or unlist it")
     elif len(pictures) < _LEAST_FRAMES:
         report.note(
             folder, f"{len(pictures)} frames, fewer than a clip's {_LEAST_FRAMES}", "it is skipped"

@@ -13,9 +13,10 @@ import numpy as np
 from rhmnet.errors import InputError
 from rhmnet.scribbles.drawing import Drawing, Stroke
 from rhmnet.scribbles.formats.davis import read_json
-from rhmnet.scribbles.formats.names import name_of, number
+from rhmnet.scribbles.formats.names import name_of, number, pen_width
 
 _LINES = ("linestrip", "line", "point")
+_UNDRAWN = ("group_id", "flags", "description")  # of a shape, where they are not empty
 _CORNER = 0.5  # a pixel's centre is half a pixel from its corner
 
 
@@ -36,18 +37,20 @@ def read(path: Path) -> Drawing:
         strokes = [
             Stroke(
                 ids[str(shape["label"])],
-                np.array(shape["points"], np.float64).reshape(-1, 2) - _CORNER,
-                shape.get("thickness"),
+                _points(shape),
+                pen_width(shape.get("thickness")),
             )
             for shape in lines
         ]
         size = content.get("imageHeight"), content.get("imageWidth")
         size = (int(size[0]), int(size[1])) if all(size) else None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{path}: a shape is malformed ({error}); expected label and points [[x, y], ...]"
         ) from None
     dropped = [f"shapes of type {kind}" for kind in others]
+    dropped += [f"{key} of shapes" for key in _UNDRAWN if any(line.get(key) for line in lines)]
+    dropped += ["the picture inside it"] if content.get("imageData") else []
     dropped += [
         f"the name of {name!r}, now object {n}" for name, n in ids.items() if name_of(n) != name
     ]
@@ -77,3 +80,10 @@ def write(path: Path, drawing: Drawing, image: str = "") -> None:
         "imageWidth": drawing.size[1],
     }
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _points(shape: dict) -> np.ndarray:
+    points = np.array(shape["points"], np.float64).reshape(-1, 2)
+    if not len(points):
+        raise ValueError("no points")
+    return points - _CORNER

@@ -1,7 +1,8 @@
-"""Which object a label's name means."""
+"""What the formats say alike: which object a name means, how thick a pen is."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 
@@ -34,3 +35,12 @@ def number(names: Iterable[str]) -> dict[str, int]:
             ids[name] = next(n for n in range(1, len(names) + len(taken) + 1) if n not in taken)
             taken.add(ids[name])
     return ids
+
+
+def pen_width(said: object) -> float | None:
+    """Thickness in pixels, None where none is said; raises ValueError for anything else."""
+    if said is None:
+        return None
+    if not isinstance(said, int | float) or not (math.isfinite(said) and said > 0):
+        raise ValueError(f"thickness {said!r}")
+    return float(said)

@@ -52,7 +52,7 @@ def write(path: Path, drawing: Drawing) -> None:
     root = ElementTree.Element(f"{_SVG}svg", attributes)
     for stroke in drawing.strokes:
         points = " L ".join(f"{x:g} {y:g}" for x, y in (stroke.points + _CORNER).tolist())
-        colour = davis_palette()[stroke.object_id] if stroke.object_id else (255, 255, 255)
+        colour = davis_palette()[stroke.object_id % 256] if stroke.object_id else (255, 255, 255)
         attributes = {
             "d": f"M {points}",
             "fill": "none",
@@ -80,9 +80,21 @@ def _canvas(root: ElementTree.Element) -> tuple[tuple[int, int] | None, np.ndarr
         return None, np.eye(3)
     to_pixels = np.eye(3)
     if len(view) == 4 and view[2] > 0 and view[3] > 0:
-        to_pixels = np.diag([width / view[2], height / view[3], 1.0])
-        to_pixels[:2, 2] = -to_pixels[0, 0] * view[0], -to_pixels[1, 1] * view[1]
+        to_pixels[:2] = _fit(np.array(view), (width, height), root.get("preserveAspectRatio", ""))
     return (round(height), round(width)), to_pixels
+
+
+def _fit(view: np.ndarray, sides: tuple[float, float], how: str) -> np.ndarray:
+    """[2, 3] from a view box (x, y, width, height) to an image, by preserveAspectRatio."""
+    scale = sides / view[2:]
+    if "none" not in how:
+        scale[:] = scale.max() if "slice" in how else scale.min()
+    spare = sides - scale * view[2:]
+    shares = [
+        next((share for share, word in ((0, "Min"), (1, "Max")) if axis + word in how), 0.5)
+        for axis in ("x", "Y")
+    ]
+    return np.column_stack([np.diag(scale), spare * shares - scale * view[:2]])
 
 
 def _collect(
@@ -106,7 +118,7 @@ def _collect(
     lines = _lines(tag, element)
     if lines is None and tag not in ("svg", "g", "a"):
         drawing.dropped.append(f"{tag} shapes")
-    for line in lines or []:
+    for line in filter(len, lines or []):
         if label is None:
             name = element.get("id") or f"the shape {element.get('d', '')[:30]!r}"
             raise InputError(

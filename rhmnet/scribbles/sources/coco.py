@@ -66,6 +66,8 @@ class CocoJob:
             if isinstance(outline, dict):
                 coded = outline
                 if isinstance(outline["counts"], list):
+                    if sum(outline["counts"]) != self.height * self.width:
+                        raise ValueError("its run lengths are not of all pixels")
                     coded = rle_tools.frPyObjects(outline, self.height, self.width)
                 if list(coded["size"]) != [self.height, self.width]:
                     raise ValueError(f"its size is {coded['size']}")
@@ -94,7 +96,7 @@ def coco_jobs(
             coco = COCO(str(annotations))
         jobs = [
             CocoJob(
-                image["file_name"],
+                PurePosixPath(image["file_name"]).as_posix(),
                 int(image["height"]),
                 int(image["width"]),
                 tuple(
@@ -118,8 +120,15 @@ def coco_jobs(
     names: set[str] = set()
     for job in jobs:
         path = PurePosixPath(job.file_name)
-        if path.is_absolute() or ".." in path.parts:
-            raise InputError(f"{annotations}: file_name {job.file_name!r} leaves the image folder")
+        if job.height < 1 or job.width < 1:
+            raise InputError(
+                f"{annotations}: {job.file_name} is {job.width}x{job.height} pixels; "
+                "expected at least 1x1"
+            )
+        if not path.name or path.is_absolute() or ".." in path.parts:
+            raise InputError(
+                f"{annotations}: file_name {job.file_name!r} is not of a file in the image folder"
+            )
         if job.names[0] in names:
             raise InputError(f"{annotations}: two images are named {job.names[0]}; rename one")
         names.add(job.names[0])

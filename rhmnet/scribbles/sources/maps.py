@@ -83,6 +83,7 @@ def video_jobs(
         else:
             names = tuple(f"{video}/{path.stem}" for path in maps)
             jobs.append(MapJob(tuple(maps), names, **fields))
+    _refuse_twins(jobs)
     if not jobs:
         raise InputError(f"{masks}: holds no video; expected <video>/<frame>.png in it")
     return jobs
@@ -101,11 +102,31 @@ def folder_jobs(masks: Path, num_objects: int | None) -> list[MapJob]:
             jobs.append(MapJob(tuple(maps), names, num_objects))
     if not jobs:
         raise InputError(f"{masks}: holds no label maps; expected PNG or BMP files in it")
+    _refuse_twins(jobs)
     return jobs
 
 
+def _refuse_twins(jobs: list[MapJob]) -> None:
+    """Refuse two maps whose scribbles would be one file, as those of a.png and a.bmp."""
+    owners: dict[str, Path] = {}
+    for job in jobs:
+        for name, path in zip(job.names, job.maps, strict=True):
+            if name in owners:
+                raise InputError(
+                    f"{path}: {owners[name].name} would have the same scribble; rename one of them"
+                )
+            owners[name] = path
+
+
 def label_maps(folder: Path) -> list[Path]:
-    """The label maps directly in a folder, in order of their names; none if there is no folder."""
+    """The label maps directly in a folder, in order of their names; none if there is no folder.
+
+    Hidden files are none: archives packed on a Mac hold a `._00000.png` beside `00000.png`.
+    """
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in MAP_SUFFIXES)
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in MAP_SUFFIXES and not path.name.startswith(".")
+    )
