@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from rhmnet.errors import InputError
 
@@ -97,6 +97,8 @@ def _opened(path: str | Path, data: bytes, wanted: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
+    except UnidentifiedImageError:
+        raise _broken(path, wanted, "it is no image") from None
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         raise _broken(path, wanted, " ".join(str(error).split()).replace("<_io.", "<")) from None
     return image

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rhmnet.data.files import read_labels
+from rhmnet.data.lists import read_list
 from rhmnet.errors import InputError
 from rhmnet.labels import RELEASE_CHANNELS
 
@@ -171,10 +172,9 @@ def open_davis(root: Path, min_length: int) -> VideoScribbles:
     """DAVIS' training videos under `root`, the folder that holds `DAVIS`."""
     folder = root / "DAVIS"
     listing = folder / "ImageSets" / "2017" / "train.txt"
-    try:
-        names = listing.read_text().split()
-    except OSError:
-        raise InputError(f"{listing}: no such file; {_where_from('DAVIS')}") from None
+    if not listing.is_file():
+        raise InputError(f"{listing}: no such file; {_where_from('DAVIS')}")
+    names = read_list(listing)
     if not names:
         raise InputError(f"{listing}: names no video; expected one name a line")
     images = folder / "JPEGImages" / "480p"

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rhmnet.data.files import read_labels
+from rhmnet.data.lists import read_list
 from rhmnet.errors import InputError
 
 YEARS = (2016, 2017)
@@ -76,7 +77,7 @@ class Davis:
     def names(self) -> list[str]:
         """The list's videos, in its order."""
         path = self.root / "ImageSets" / str(self.year) / f"{self.split}.txt"
-        names = path.read_text().split()
+        names = read_list(path)
         if not names:
             raise InputError(f"{path}: no videos in it; expected one name a line")
         return names

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rhmnet.data.lists import read_list
 from rhmnet.errors import InputError
 from rhmnet.scribbles.check import places
 from rhmnet.scribbles.check.coco import LIST, check_coco
@@ -15,7 +16,6 @@ from rhmnet.scribbles.check.maps import check_gaps, check_map
 from rhmnet.scribbles.check.report import Report, Row
 from rhmnet.scribbles.check.validation import check_appearances, check_first_frames
 from rhmnet.scribbles.check.videos import check_videos
-from rhmnet.scribbles.lists import read_list
 
 _NAMES = ("COCO", "DAVIS", "Youtube-VOS")
 
