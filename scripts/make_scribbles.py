@@ -18,9 +18,9 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+from rhmnet.data.lists import read_list
 from rhmnet.errors import InputError, run_command
 from rhmnet.labels import MAX_OBJECTS
-from rhmnet.scribbles.lists import read_list
 from rhmnet.scribbles.make import Recipe, make_scribbles, write_coco_list
 from rhmnet.scribbles.placing import place
 from rhmnet.scribbles.sources.coco import coco_jobs
