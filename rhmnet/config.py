@@ -85,7 +85,7 @@ class TrainConfig:
     batch_size: int = 4  # clips per process and forward pass
     accumulation: int = 1  # forward passes per optimizer step
     reference_batch: int = 16  # clips per step that lr is made for; another number is warned of
-    seed: int = 42  # the rank is added to it
+    seed: int = 42  # of clips; the rank is added for all else
     epochs: int = 80
     init_config: str | None = "pre_training"  # stage 2 starts from this configuration's run ...
     init_epoch: int = 14  # ... after this many of its epochs
