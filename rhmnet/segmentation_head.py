@@ -50,7 +50,7 @@ class _ConvNorm(nn.Module):
         self.norm = nn.BatchNorm2d(out_channels) if norm == "bn" else nn.GroupNorm(8, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(self.norm(self.conv(x)))
+        return functional.relu(self.norm(self.conv(x)), inplace=True)
 
 
 def _resize(x: Tensor, like: Tensor) -> Tensor:
@@ -59,7 +59,11 @@ def _resize(x: Tensor, like: Tensor) -> Tensor:
 
 def _add_skip(x: Tensor, skip: Tensor) -> Tensor:
     """Add a frame's feature [B, ...] to that of each of its objects [B * O, ...]."""
-    return (x.view(len(skip), -1, *x.shape[1:]) + skip.unsqueeze(1)).flatten(0, 1)
+    per_object = x.unflatten(0, (len(skip), -1))
+    if torch.is_grad_enabled():
+        return (per_object + skip.unsqueeze(1)).flatten(0, 1)
+    per_object += skip.unsqueeze(1)
+    return x
 
 
 def resize(x: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:

@@ -158,9 +158,7 @@ class Tracker:
         prob, reliable = (
             self._crop(p) for p in (expansion.entire_probs[-1], expansion.reliable_prob_s4)
         )
-        # background is the last channel and label 0
-        labels = (prob.argmax(dim=0) + 1) % (self._num_objects + 1)
-        return TrackedFrame(labels.to(torch.uint8), prob, reliable)
+        return TrackedFrame(_labels(prob), prob, reliable)
 
     def _memorize(self, expansion: Expansion) -> None:
         """Store at the configured frames; on the others keep the last where that is asked for."""
@@ -212,6 +210,19 @@ class Tracker:
         if self._net is None or self._net_version != version:
             self._net = prepare_for_tracking(self.model, self.config.precision)
             self._net_version = version
+
+
+def _labels(prob: Tensor) -> Tensor:
+    """Labels uint8 [H, W], 0 background, of probabilities [O + 1, H, W], background last.
+
+    The argmax, the first channel where several are equal; torch's own over the leading dimension
+    takes as long as a stage of the backbone on the CPU.
+    """
+    best, labels = prob[0], torch.ones_like(prob[0], dtype=torch.uint8)
+    for channel in range(1, len(prob)):
+        labels[prob[channel] > best] = (channel + 1) % len(prob)
+        best = torch.maximum(best, prob[channel])
+    return labels
 
 
 _STATE = ("_bank", "_valid", "_size", "_index", "_num_objects")
