@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -242,7 +243,7 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
     if hint is float and not isinstance(value, bool):
         try:  # YAML reads 1e-4 as a string
             return float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             pass
     if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
@@ -296,13 +297,27 @@ _COUNTS_OF_TRAINING = (
     *("batch_size", "accumulation", "reference_batch", "epochs", "init_epoch", "poly_every"),
     *("step_epochs", "log_every", "save_every", "keep_states"),
 )
+_NOT_NEGATIVE_IN_TRAINING = (
+    *("picture_every", "eval_every", "lr", "weight_decay", "backbone_lr_factor", "warmup"),
+    *("poly_power", "step_factor"),
+)
+_NOT_NEGATIVE_IN_LOSS = (
+    *("partial_ce_weight", "background_weight", "smoothness_weight", "smoothness_alpha"),
+    *("reliable_focal_weight", "focal_gamma", "consistency_weight"),
+)
+_SEEDS = 2**63
+"""PyTorch's generators take no larger ones, and NumPy's no negative ones."""
 
 
 def _validate(config: Config) -> None:
-    model, data, train, test = config.model, config.data, config.train, config.test
+    model, data, train = config.model, config.data, config.train
+    loss, test = config.loss, config.test
+    _check_finite(config)  # first: NaN passes comparisons, or fails them, as they happen to be put
     _one_of("model.backbone", model.backbone, BACKBONES)
     _one_of("model.norm", model.norm, ("gn", "bn"))
     _one_of("test.precision", test.precision, PRECISIONS)
+    for name in ("num_heads", "hidden_dim", "feedforward_dim"):
+        _at_least(f"model.{name}", getattr(model, name), 1)
     _check(
         model.hidden_dim % 32 == 0 and model.hidden_dim % model.num_heads == 0,
         f"model.hidden_dim={model.hidden_dim}: expected a multiple of 32 and of model.num_heads",
@@ -341,13 +356,35 @@ def _validate(config: Config) -> None:
     _one_of("train.schedule", train.schedule, SCHEDULES)
     for name in _COUNTS_OF_TRAINING:
         _at_least(f"train.{name}", getattr(train, name), 1)
-    for name in ("picture_every", "eval_every", "lr", "weight_decay", "backbone_lr_factor"):
+    for name in _NOT_NEGATIVE_IN_TRAINING:
         _at_least(f"train.{name}", getattr(train, name), 0)
+    _check(0 <= train.seed < _SEEDS, f"train.seed={train.seed}: expected 0 to {_SEEDS - 1}")
+    for name in _NOT_NEGATIVE_IN_LOSS:
+        _at_least(f"loss.{name}", getattr(loss, name), 0)
+    _check(
+        0 <= loss.focal_alpha <= 1,
+        f"loss.focal_alpha={loss.focal_alpha}: expected a share, 0 to 1",
+    )
+    _check(
+        loss.ignore_kernel >= 1 and loss.ignore_kernel % 2 == 1,
+        f"loss.ignore_kernel={loss.ignore_kernel}: expected an odd number of at least 1, so that "
+        "the square has a middle",
+    )
     _at_least("test.max_memory_length", test.max_memory_length, 1)
     _at_least("test.update_frequency", test.update_frequency, 1)
     _at_least("test.scribble_update_frequency", test.scribble_update_frequency, 1)
     _at_least("test.objects_at_once", test.objects_at_once, 1)
     _at_least("test.stored_level", test.stored_level, 1)
+
+
+def _check_finite(config: Config) -> None:
+    for group, fields in to_dict(config).items():
+        for name, value in fields.items():
+            numbers = value if isinstance(value, list) else [value]
+            _check(
+                all(math.isfinite(n) for n in numbers if isinstance(n, float)),
+                f"{group}.{name}={value}: expected a finite number",
+            )
 
 
 def _one_of(key: str, value: str, options: tuple[str, ...]) -> None:

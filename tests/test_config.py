@@ -88,6 +88,40 @@ def test_bad_overrides(overrides: list[str], message: str) -> None:
         load_config("video_training", overrides)
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.seed=-1", "train.seed=-1: expected 0 to"),
+        (f"train.seed={2**63}", "expected 0 to"),
+        ("train.warmup=-1", "train.warmup=-1: expected at least 0"),
+        ("train.step_factor=-0.5", "train.step_factor=-0.5: expected at least 0"),
+        ("train.lr=.nan", "train.lr=nan: expected a finite number"),
+        ("train.lr=1" + "0" * 400, "train.lr: expected float"),
+        ("data.youtube_weight=.inf", "data.youtube_weight=inf: expected a finite number"),
+        ("model.refine_threshold=[0.65, .nan]", "model.refine_threshold=[0.65, nan]: expected a"),
+        ("model.num_heads=0", "model.num_heads=0: expected at least 1"),
+        ("model.hidden_dim=0", "model.hidden_dim=0: expected at least 1"),
+        ("model.hidden_dim=-32", "model.hidden_dim=-32: expected at least 1"),
+        ("model.feedforward_dim=0", "model.feedforward_dim=0: expected at least 1"),
+        ("loss.ignore_kernel=4", "loss.ignore_kernel=4: expected an odd number"),
+        ("loss.ignore_kernel=-1", "loss.ignore_kernel=-1: expected an odd number"),
+        ("loss.partial_ce_weight=-1", "loss.partial_ce_weight=-1.0: expected at least 0"),
+        ("loss.background_weight=-1", "loss.background_weight=-1.0: expected at least 0"),
+        ("loss.smoothness_weight=-1", "loss.smoothness_weight=-1.0: expected at least 0"),
+        ("loss.smoothness_alpha=-1", "loss.smoothness_alpha=-1.0: expected at least 0"),
+        ("loss.reliable_focal_weight=-1", "loss.reliable_focal_weight=-1.0: expected at least 0"),
+        ("loss.consistency_weight=-1", "loss.consistency_weight=-1.0: expected at least 0"),
+        ("loss.consistency_weight=.nan", "loss.consistency_weight=nan: expected a finite number"),
+        ("loss.focal_gamma=-1", "loss.focal_gamma=-1.0: expected at least 0"),
+        ("loss.focal_alpha=1.5", "loss.focal_alpha=1.5: expected a share, 0 to 1"),
+    ],
+)
+def test_values_that_would_fail_later_are_refused_at_once(override: str, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)) as error:
+        load_config("video_training", [override])
+    assert "\n" not in str(error.value)
+
+
 def test_unknown_configuration_suggests_a_name() -> None:
     with pytest.raises(InputError, match="did you mean video_training"):
         load_config("video_trainig")
