@@ -123,7 +123,7 @@ def test_bad_file_is_one_line_that_names_it(
 def test_data_without_a_usable_clip_is_an_error_not_a_loop(
     root: Path, stage: str, override: str, reason: str
 ) -> None:
-    config = small_config(root, override, "data.max_redraws=15")
+    config = small_config(root, override, "data.max_redraws=15", "data.frame_draws=2")
     with pytest.raises(InputError, match=f"no usable clip in 15 draws \\(15 {reason}\\)"):
         next(iter(build_loader(config, stage)))
 
@@ -179,9 +179,24 @@ def test_a_set_without_a_usable_clip_does_not_hide_in_the_mixture(
     shutil.copytree(root / black, tmp_path / black)
     for path in (tmp_path / black).rglob("*.bmp"):
         Image.new("L", (80, 60)).save(path)
-    config = small_config(tmp_path, "data.max_redraws=20")
+    config = small_config(tmp_path, "data.max_redraws=20", "data.frame_draws=5")
     with pytest.raises(InputError, match=f"{black}.*no usable clip in 20 draws"):
         build_dataset(config, "video")
+
+
+def test_one_usable_video_among_many_is_always_found(tmp_path: Path) -> None:
+    write_davis(tmp_path, {f"d{n}": 3 for n in range(30)})
+    for path in (tmp_path / "DAVIS" / "train_scribbles").rglob("*.bmp"):
+        if path.parent.name != "d17":
+            Image.new("L", (80, 60)).save(path)
+    overrides = ["data.youtube_weight=0", "data.frame_draws=2", "data.max_redraws=5"]
+    dataset = build_dataset(small_config(tmp_path, *overrides), "video")
+    redraws = [int(dataset[SampleKey(0, index, 0)].redraws.sum()) for index in range(40)]
+    assert 5 < max(redraws) <= 2 * 29  # no video twice before all were tried
+    for path in (tmp_path / "DAVIS" / "train_scribbles" / "d17").glob("*.bmp"):
+        Image.new("L", (80, 60)).save(path)
+    with pytest.raises(InputError, match="no usable clip in 60 draws"):
+        dataset[SampleKey(0, 0, 0)]
 
 
 def test_loader_does_not_keep_one_sample_per_key(root: Path) -> None:

@@ -83,7 +83,23 @@ def test_ten_draws_of_frames_then_another_video(tmp_path: Path) -> None:
     drawn = list(islice(source.draws(sample_rng(42, key), key), 50))
     videos = [frames[0].image.parent.name for frames in drawn]
     assert all(len(set(videos[start : start + 10])) == 1 for start in range(0, 50, 10))
-    assert len(set(videos)) >= 4
+    assert len(set(videos[::10])) == 5
+
+
+def test_every_video_is_drawn_before_one_comes_again_its_own_set_first(tmp_path: Path) -> None:
+    write_davis(tmp_path, {f"d{n}": 3 for n in range(5)})
+    write_youtube(tmp_path, {f"y{n}": 3 for n in range(7)})
+    source = build_dataset(small_config(tmp_path, "data.frame_draws=1"), "video").source
+    rounds = set()
+    for index in range(20):
+        key = SampleKey(0, index, 0)
+        drawn = islice(source.draws(sample_rng(42, key), key), source.whole_round)
+        videos = [frames[0].image.parent.name for frames in drawn]
+        assert len(set(videos)) == len(videos) == 12
+        own = 5 if videos[0][0] == "d" else 7
+        assert {name[0] for name in videos[:own]} == {videos[0][0]}
+        rounds.add(tuple(videos))
+    assert len(rounds) == 20
 
 
 def test_each_epoch_shows_every_image_once_in_its_own_order(tmp_path: Path) -> None:

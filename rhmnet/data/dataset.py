@@ -30,7 +30,8 @@ class ClipDataset(Dataset[Clip]):
     """Clips by key. `dataset[key]` is a `Clip` of one, the same for equal seeds and keys.
 
     Raises InputError for a file that cannot be used (`data.on_bad_file=skip` draws again instead),
-    and where `data.max_redraws` draws in a row were all rejected.
+    and where `data.max_redraws` draws in a row were all rejected, or as many as it takes to try
+    every video, if those are more.
     """
 
     def __init__(self, source: Source, config: Config) -> None:
@@ -43,7 +44,8 @@ class ClipDataset(Dataset[Clip]):
     def __getitem__(self, key: SampleKey) -> Clip:
         rng = sample_rng(self._seed, key)
         rejected: Counter[str] = Counter()
-        for frames in islice(self.source.draws(rng, key), self._config.max_redraws):
+        bound = max(self._config.max_redraws, self.source.whole_round)
+        for frames in islice(self.source.draws(rng, key), bound):
             try:
                 sample = cut_clip(rng, frames, self.source.augmentation, self._config)
             except Rejected as rejection:

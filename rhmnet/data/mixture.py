@@ -12,7 +12,7 @@ import numpy as np
 
 from rhmnet.config import DataConfig
 from rhmnet.data.augmentation import Augmentation, ImageAugmentation, VideoAugmentation
-from rhmnet.data.readers import CocoScribbles, Frame, VideoScribbles
+from rhmnet.data.readers import CocoScribbles, Frame, Video, VideoScribbles
 from rhmnet.data.sampler import SampleKey
 
 
@@ -25,6 +25,10 @@ class Source(Protocol):
     @property
     def samples_per_epoch(self) -> int:
         """Clips of one epoch, over all processes."""
+
+    @property
+    def whole_round(self) -> int:
+        """Draws after which everything there is has been drawn from; 0 where nothing says so."""
 
     def draws(self, rng: np.random.Generator, key: SampleKey) -> Iterator[list[Frame]]:
         """The T frames of one draw after another, without end."""
@@ -47,6 +51,11 @@ class ImageSource:
     def samples_per_epoch(self) -> int:
         """The number of images."""
         return len(self._images)
+
+    @property
+    def whole_round(self) -> int:
+        """0: images are many, and drawn with replacement."""
+        return 0
 
     def draws(self, rng: np.random.Generator, key: SampleKey) -> Iterator[list[Frame]]:
         """See `Source`."""
@@ -78,21 +87,39 @@ class VideoSource:
         self._trees, self._config = trees, config
         self._shares = np.cumsum(weights) / np.sum(weights)
 
+    @property
+    def whole_round(self) -> int:
+        """`frame_draws` draws of every video."""
+        return self._config.frame_draws * sum(map(len, self._trees))
+
     def draws(self, rng: np.random.Generator, key: SampleKey) -> Iterator[list[Frame]]:
         """See `Source`. The gap in frames of the film is the same everywhere: skip // spacing."""
         while True:
-            drawn = np.searchsorted(self._shares, rng.random(), side="right")
-            tree = self._trees[min(int(drawn), len(self._trees) - 1)]
-            video = tree.videos[rng.integers(len(tree))]
-            for _ in range(self._config.frame_draws):
-                indices = draw_indices(
-                    rng,
-                    len(video.images),
-                    self._config.clip_length,
-                    key.skip // tree.frame_spacing,
-                    self._config.temporal_flip,
-                )
-                yield [tree.frame(video, index) for index in indices]
+            for tree, video in self._round(rng):
+                for _ in range(self._config.frame_draws):
+                    indices = draw_indices(
+                        rng,
+                        len(video.images),
+                        self._config.clip_length,
+                        key.skip // tree.frame_spacing,
+                        self._config.temporal_flip,
+                    )
+                    yield [tree.frame(video, index) for index in indices]
+
+    def _round(self, rng: np.random.Generator) -> Iterator[tuple[VideoScribbles, Video]]:
+        """All videos once: one drawn by weight, the rest of its data set, then the other sets.
+
+        Drawn anew each time, few usable videos among many might never be met. What a clip of sound
+        data needs is drawn first, and an order of the rest only where the first video fails.
+        """
+        drawn = np.searchsorted(self._shares, rng.random(), side="right")
+        first = self._trees[min(int(drawn), len(self._trees) - 1)]
+        chosen = int(rng.integers(len(first)))
+        yield first, first.videos[chosen]
+        for tree in (first, *(tree for tree in self._trees if tree is not first)):
+            for index in rng.permutation(len(tree)):
+                if tree is not first or index != chosen:
+                    yield tree, tree.videos[index]
 
 
 def draw_indices(
