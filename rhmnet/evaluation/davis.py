@@ -29,6 +29,13 @@ _BINARY_OBJECT = 255
 _RESOLUTION = "480p"
 
 
+class DavisError(InputError):
+    """Something is missing in a DAVIS folder. Made by `_error`."""
+
+    found: str
+    """The message without its remedy, which names options that only the evaluation has."""
+
+
 class Reading(Enum):
     """Which objects are scored; the value is what reports call it."""
 
@@ -114,9 +121,9 @@ class Davis:
         if not foreign.any():
             return Annotation(labels, binary=False)
         if self.year == 2017:
-            raise InputError(
-                f"{path}: label 255 is not an object; expected ids 1..N as in DAVIS-2017 "
-                "(0/255 masks are DAVIS-2016's: --year 16)"
+            raise _error(
+                f"{path}: label 255 is not an object; expected ids 1..N as in DAVIS-2017",
+                "0/255 masks are DAVIS-2016's: --year 16",
             )
         if ((labels > 0) & ~foreign).any():
             raise InputError(f"{path}: 255 beside other labels; expected 0 and 255, or ids 1..N")
@@ -145,18 +152,18 @@ def open_davis(root: str | Path, year: int | None = None, split: str = "val") ->
     """
     root = Path(root)
     if not (root / "ImageSets").is_dir():
-        raise InputError(
-            f"{root}: not a DAVIS folder (no ImageSets in it); give the folder that holds "
-            "ImageSets, JPEGImages and Annotations as --data-root"
+        raise _error(
+            f"{root}: not a DAVIS folder (no ImageSets in it)",
+            "give the folder that holds ImageSets, JPEGImages and Annotations as --data-root",
         )
     for candidate in [year] if year else sorted(YEARS, reverse=True):
         if (root / "ImageSets" / str(candidate) / f"{split}.txt").is_file():
             return Davis(root, candidate, split)
     wanted = root / "ImageSets" / str(year or f"<{'|'.join(map(str, YEARS))}>") / f"{split}.txt"
     found = [p.relative_to(root).as_posix() for p in sorted(root.glob("ImageSets/*/*.txt"))]
-    raise InputError(
-        f"{wanted}: no such file; there is {', '.join(found) or 'no list at all'} "
-        "(choose with --year 16|17 and --set)"
+    raise _error(
+        f"{wanted}: no such file; there is {', '.join(found) or 'no list at all'}",
+        "choose with --year 16|17 and --set",
     )
 
 
@@ -191,7 +198,11 @@ def _files(folder: Path, suffix: str) -> tuple[Path, ...]:
     paths = tuple(sorted(p for p in folder.glob(f"*{suffix}") if p.is_file()))
     if not paths:
         why = f"no {suffix} files in it" if folder.is_dir() else "no such folder"
-        raise InputError(
-            f"{folder}: {why}; expected the video's {suffix} files (check --data-root)"
-        )
+        raise _error(f"{folder}: {why}; expected the video's {suffix} files", "check --data-root")
     return paths
+
+
+def _error(found: str, remedy: str) -> DavisError:
+    error = DavisError(f"{found}; {remedy}")
+    error.found = found
+    return error

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rhmnet.config import Config
-from rhmnet.evaluation.davis import open_davis, reading_of
+from rhmnet.errors import InputError
+from rhmnet.evaluation.davis import DavisError, open_davis, reading_of
 from rhmnet.evaluation.report import build_report, write_report
 from rhmnet.evaluation.runner import Evaluation
-from rhmnet.evaluation.sharing import Team
+from rhmnet.evaluation.sharing import Task, Team
 from rhmnet.model import RHMNet
 from rhmnet.tracker import Tracker
 
@@ -22,10 +23,32 @@ def davis_validation(config: Config, folder: Path) -> Callable[[RHMNet, Team], f
 
     It tracks `val` of the DAVIS folder under data.root from its scribble set 0, shared out among
     the processes, leaves masks and scores in `folder`, and returns J&F on the main process.
-    Raises InputError where there is no such folder.
+    Raises InputError where a video or its strokes cannot be used: now, not after an epoch.
     """
     if config.train.eval_every == 0:
         return None
+    try:
+        evaluation = _open(config, folder)
+    except InputError as error:
+        found = error.found if isinstance(error, DavisError) else str(error)
+        raise InputError(
+            f"validation: {found}; data.root is the folder that holds DAVIS, or set "
+            "train.eval_every=0 to train without validation"
+        ) from None
+
+    def validate(model: RHMNet, team: Team) -> float | None:
+        scores = evaluation.run(lambda: Tracker(model, config), team)
+        if not scores:
+            return None
+        report = build_report(evaluation.describe(), scores)
+        write_report(report, folder)
+        return report["mean"]["J&F-Mean"]
+
+    return validate
+
+
+def _open(config: Config, folder: Path) -> Evaluation:
+    """Find the videos and read what each is started from. Raises InputError."""
     davis = open_davis(Path(config.data.root) / "DAVIS")
     evaluation = Evaluation(
         davis=davis,
@@ -37,13 +60,6 @@ def davis_validation(config: Config, folder: Path) -> Callable[[RHMNet, Team], f
         reading=reading_of(davis.year, "merged"),
         overwrite=True,
     )
-
-    def validate(model: RHMNet, team: Team) -> float | None:
-        scores = evaluation.run(lambda: Tracker(model, config), team)
-        if not scores:
-            return None
-        report = build_report(evaluation.describe(), scores)
-        write_report(report, folder)
-        return report["mean"]["J&F-Mean"]
-
-    return validate
+    for name in evaluation.names:
+        evaluation.prompt(Task(_GROUP, davis.video(name)))
+    return evaluation
