@@ -50,6 +50,38 @@ class MultiHeadAttention(nn.Module):
             out = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
+    def attend_in_parts(
+        self,
+        query: Tensor,
+        common: tuple[Tensor, Tensor],
+        own: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        """As `attend` to all tokens, of which some are the same for all B, [B, N, C].
+
+        query [1, heads, N, d]; keys and values common [1, heads, M, d] and own [B, heads, M', d].
+        For tracking, where `attends_in_parts`.
+        """
+        out, log_sum = _attend_with_sum(query, *common)
+        out = out.expand(len(own[0]), -1, -1, -1)
+        if own[0].shape[2] > 0:
+            other, other_sum = _attend_with_sum(query.expand(len(out), -1, -1, -1), *own)
+            share = torch.sigmoid(log_sum - other_sum).unsqueeze(-1)  # of the common tokens
+            out = torch.lerp(other, out, share.to(out.dtype))
+        return self.out_proj(out.transpose(1, 2).flatten(2))
+
+
+def attends_in_parts(device: torch.device) -> bool:
+    """Whether this build of PyTorch hands out what attention to parts is put together by."""
+    return device.type == "cpu" and hasattr(torch.ops.aten, _FLASH_ON_CPU)
+
+
+_FLASH_ON_CPU = "_scaled_dot_product_flash_attention_for_cpu"
+
+
+def _attend_with_sum(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Attention [B, heads, N, d], and the log of each softmax's denominator, [B, heads, N]."""
+    return getattr(torch.ops.aten, _FLASH_ON_CPU)(query, key, value)
+
 
 class Dropout(nn.Module):
     """`nn.Dropout`, with masks that the CPU draws in a fraction of the time."""

@@ -36,11 +36,26 @@ class MemoryReader(nn.Module):
         key, value = self.cross_attn.project(memory, 1, 3)
         return key, value
 
-    def forward(self, tokens: Tensor, position: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """tokens [B * O, N, C], position [N, C], key and value as projected -> [B * O, N, C]."""
+    def forward(
+        self,
+        tokens: Tensor,
+        position: Tensor,
+        key: Tensor,
+        value: Tensor,
+        common: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """tokens [B * O, N, C], position [N, C], key and value as projected -> [B * O, N, C].
+
+        common: further keys and values, [1, heads, M, C / heads], that all objects read, where
+        their tokens are all the same.
+        """
         tokens = tokens + position
-        (query,) = self.cross_attn.project(tokens, 0, 1)
-        read = self.cross_attn.attend(query, key, value)
+        if common is None:
+            (query,) = self.cross_attn.project(tokens, 0, 1)
+            read = self.cross_attn.attend(query, key, value)
+        else:
+            (query,) = self.cross_attn.project(tokens[:1], 0, 1)
+            read = self.cross_attn.attend_in_parts(query, common, (key, value))
         tokens = self.norm1(tokens + self.dropout(read))
         hidden = self.dropout(functional.relu(self.linear1(tokens)))
         return self.norm2(tokens + self.dropout(self.linear2(hidden)))

@@ -29,6 +29,15 @@ class MemoryEntry(NamedTuple):
     """[B * O, heads, N, C / heads]."""
 
 
+class ReadMemory(NamedTuple):
+    """What a step reads, in two parts that attention treats as one."""
+
+    own: MemoryEntry
+    """Tokens of each object."""
+    common: MemoryEntry | None = None
+    """Tokens that are the same for all objects, [1, heads, M, C / heads]; None: not told apart."""
+
+
 class StepMemory:
     """What one expanding step may read in training: everything, with its gradients."""
 
@@ -46,12 +55,10 @@ class StepMemory:
         """Whether this frame's previous step is read too: once an entire target is stored."""
         return self._stores_entire
 
-    def read(self, current: MemoryEntry | None = None) -> MemoryEntry:
+    def read(self, current: MemoryEntry | None = None) -> ReadMemory:
         """All entries as one. current: of this frame's previous step, where `reads_current`."""
         entries = self._entries if current is None else [*self._entries, current]
-        if len(entries) == 1:
-            return entries[0]
-        return MemoryEntry(*(torch.cat(parts, dim=2) for parts in zip(*entries, strict=True)))
+        return ReadMemory(entries[0] if len(entries) == 1 else _join(entries))
 
 
 class BoundedStepMemory:
@@ -126,7 +133,7 @@ class BoundedStepMemory:
         """Whether this frame's previous step is read too: once an entire target is stored."""
         return ReliabilityLevel.ENTIRE in self._ages
 
-    def read(self, current: MemoryEntry | None = None) -> MemoryEntry:
+    def read(self, current: MemoryEntry | None = None) -> ReadMemory:
         """All entries as one. current: of this frame's previous step, where `reads_current`."""
         first = self._initial
         if current is not None:
@@ -135,7 +142,7 @@ class BoundedStepMemory:
         if self._has_last:
             first = 0
         rows = slice(first * self._tokens, self._end * self._tokens)
-        return MemoryEntry(*(buffer[:, :, rows] for buffer in self._buffers))
+        return ReadMemory(MemoryEntry(*(buffer[:, :, rows] for buffer in self._buffers)))
 
     @property
     def _end(self) -> int:
@@ -150,15 +157,83 @@ class BoundedStepMemory:
         return buffer[:, :, slot * self._tokens : (slot + 1) * self._tokens]
 
 
+class SharedStepMemory:
+    """As `BoundedStepMemory`, for a step whose objects all ask the same: the first, in tracking.
+
+    Where no object is marked, a token is the same for all of them, and most of the first step's
+    tokens are such. They are kept once, and attention reads them once, whatever the number of
+    objects.
+    """
+
+    reads_current = False
+
+    def __init__(self, initial: MemoryEntry, max_length: int) -> None:
+        self._max_length = max_length
+        self._initial = [_tell_apart(initial)]  # then corrections
+        self._stored: list[ReadMemory] = []  # the oldest first
+        self._last: list[ReadMemory] = []
+
+    def store(self, level: ReliabilityLevel, entry: MemoryEntry) -> None:
+        """Keep an entry; beyond the limit the second-oldest goes, the first frame's stays."""
+        self._stored.append(_tell_apart(entry))
+        if len(self._stored) > self._max_length:
+            self._stored.pop(1)
+
+    def replace_last(self, entry: MemoryEntry) -> None:
+        """Put a frame in place of the last frame's entry."""
+        self._last = [_tell_apart(entry)]
+
+    def replace_initial(self, entry: MemoryEntry, objects: Tensor) -> None:
+        """Put another initial memory in place for some objects alone. objects: bool [O]."""
+        old, choose = _together(self._initial[0]), objects[:, None, None, None]
+        mixed = (torch.where(choose, new, x) for new, x in zip(entry, old, strict=True))
+        self._initial[0] = _tell_apart(MemoryEntry(*mixed))
+
+    def add_initial(self, entry: MemoryEntry) -> None:
+        """Let a correction join the initial scribble, for good."""
+        self._initial.append(_tell_apart(entry))
+
+    def read(self) -> ReadMemory:
+        """All entries as one."""
+        entries = [*self._initial, *self._stored, *self._last]
+        return ReadMemory(_join([e.own for e in entries]), _join([e.common for e in entries]))
+
+
+def _join(entries: list[MemoryEntry]) -> MemoryEntry:
+    return MemoryEntry(*(torch.cat(parts, dim=2) for parts in zip(*entries, strict=True)))
+
+
+def _tell_apart(entry: MemoryEntry) -> ReadMemory:
+    """Split an entry's tokens into those that differ between objects and those that do not."""
+    differ = torch.stack([(x[1:] != x[:1]).flatten(0, 1).any(-1).any(0) for x in entry]).any(0)
+    own, common = differ.nonzero()[:, 0], (~differ).nonzero()[:, 0]
+    return ReadMemory(
+        MemoryEntry(*(x.index_select(2, own) for x in entry)),
+        MemoryEntry(*(x[:1].index_select(2, common) for x in entry)),
+    )
+
+
+def _together(memory: ReadMemory) -> MemoryEntry:
+    """All tokens for each object, in another order than they came: attention does not care."""
+    objects = len(memory.own.key)
+    common = MemoryEntry(*(x.expand(objects, -1, -1, -1) for x in memory.common))
+    return _join([memory.own, common])
+
+
 class MemoryBank:
     """One memory per expanding step: 0 the reliable region, 1.. the entire target.
 
     max_length: None for training, which keeps every frame with its gradients.
     mask_levels: levels that the entire-target steps store.
+    share: keep once what the first step's objects have in common; for B = 1 in tracking.
     """
 
     def __init__(
-        self, initial: list[MemoryEntry], max_length: int | None = None, mask_levels: int = 1
+        self,
+        initial: list[MemoryEntry],
+        max_length: int | None = None,
+        mask_levels: int = 1,
+        share: bool = False,
     ) -> None:
         if max_length is None:
             self.steps = [StepMemory(entry) for entry in initial]
@@ -167,6 +242,14 @@ class MemoryBank:
                 BoundedStepMemory(entry, max_length, mask_levels if step else 1, step > 0)
                 for step, entry in enumerate(initial)
             ]
+            if share:
+                self.steps[0] = SharedStepMemory(initial[0], max_length)
 
-    def __getitem__(self, step: int) -> StepMemory | BoundedStepMemory:
+    def __getitem__(self, step: int) -> StepMemory | BoundedStepMemory | SharedStepMemory:
         return self.steps[step]
+
+
+STATE_CLASSES = [
+    *(MemoryBank, BoundedStepMemory, SharedStepMemory, MemoryEntry, ReadMemory, ReliabilityLevel)
+]
+"""What a tracker's snapshot is made of besides tensors: for `torch.load` to take it safely."""

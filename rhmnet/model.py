@@ -13,11 +13,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rhmnet.attention import attends_in_parts
 from rhmnet.config import STRIDE, Config
 from rhmnet.feature_extractor import FeatureExtractor, load_backbone
 from rhmnet.labels import num_channels, one_hot, valid_objects
 from rhmnet.matching import MemoryReader
-from rhmnet.memory_bank import MemoryBank, MemoryEntry, ReliabilityLevel
+from rhmnet.memory_bank import MemoryBank, MemoryEntry, ReadMemory, ReliabilityLevel
 from rhmnet.memory_encoder import (
     LabelEmbedding,
     MemoryEncoder,
@@ -114,7 +115,13 @@ class RHMNet(nn.Module):
 
     def bounded_bank(self, initial: list[MemoryEntry], max_length: int) -> MemoryBank:
         """An empty bank for tracking, which keeps max_length stored frames per step and level."""
-        return MemoryBank(initial, max_length, 1 + self.config.scribble_memory_for_mask)
+        several = len(initial[0].key) > 1
+        return MemoryBank(
+            initial,
+            max_length,
+            1 + self.config.scribble_memory_for_mask,
+            share=several and attends_in_parts(self.device),
+        )
 
     def expand(
         self, frame: EncodedFrame, bank: MemoryBank, valid: Tensor, at_once: int | None = None
@@ -164,7 +171,7 @@ class RHMNet(nn.Module):
         step: int,
         tokens: Tensor,
         position: Tensor,
-        memory: MemoryEntry,
+        memory: ReadMemory,
         head: SegmentationHead,
         skips: SkipFeatures,
         at_once: int | None,
@@ -172,10 +179,12 @@ class RHMNet(nn.Module):
         """Tokens [B * O, N, C] after reading, and their logits [B * O, ..., H/4, W/4]."""
         parts = []
         for some, key, value in zip(
-            *(x.split(at_once or len(tokens)) for x in (tokens, *memory)), strict=True
+            *(x.split(at_once or len(tokens)) for x in (tokens, *memory.own)), strict=True
         ):
-            some = self.readers[step](some, position, key, value)
-            parts.append((some, head(some, skips)))
+            some = self.readers[step](some, position, key, value, memory.common)
+            # a CPU segments them faster one by one: their feature maps stay small
+            each = len(some) if at_once is None or some.is_cuda else 1
+            parts.append((some, torch.cat([head(x, skips) for x in some.split(each)])))
         if len(parts) == 1:
             return parts[0]
         return torch.cat([t for t, _ in parts]), torch.cat([logits for _, logits in parts])

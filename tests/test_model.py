@@ -9,7 +9,13 @@ from small import made_up_video, small_config, small_model
 from torch import Tensor, nn
 
 from rhmnet.attention import MultiHeadAttention, drop
-from rhmnet.memory_bank import BoundedStepMemory, MemoryBank, MemoryEntry, ReliabilityLevel
+from rhmnet.memory_bank import (
+    BoundedStepMemory,
+    MemoryBank,
+    MemoryEntry,
+    ReliabilityLevel,
+    SharedStepMemory,
+)
 from rhmnet.memory_encoder import LabelEmbedding, local_similarity_labels, similarity_labels
 from rhmnet.position_embedding import PositionEmbedding
 from rhmnet.segmentation_head import aggregate
@@ -118,7 +124,7 @@ def entry(value: float) -> MemoryEntry:
 
 
 def read_by(memory: BoundedStepMemory, current: MemoryEntry | None = None) -> list[float]:
-    key, value = memory.read(current)
+    key, value = memory.read(current).own
     assert torch.equal(value, -key)
     return sorted(key[0, 0, ::2, 0].tolist())
 
@@ -161,7 +167,44 @@ def test_bank_replaces_the_initial_memory_of_some_objects() -> None:
         MemoryEntry(torch.ones(3, 1, 2, 1), torch.ones(3, 1, 2, 1)),
         torch.tensor([False, True, False]),
     )
-    assert bank[0].read().key[:, 0, 0, 0].tolist() == [0, 1, 0]
+    assert bank[0].read().own.key[:, 0, 0, 0].tolist() == [0, 1, 0]
+
+
+def test_tokens_that_objects_share_are_kept_once_and_read_alike() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(marked: float) -> MemoryEntry:
+        """Two heads, 40 tokens; about a share of them differs between the three objects."""
+        differ = torch.rand(40, generator=generator) < marked
+        common, own = (torch.randn(2, n, 2, 40, 8, generator=generator) for n in (1, 3))
+        return MemoryEntry(*torch.where(differ[:, None], own, common))  # key, value
+
+    attention = MultiHeadAttention(16, 2, 0.0).eval()
+    query = torch.randn(1, 2, 40, 8, generator=generator)
+    initial = draw(0.2)
+    plain, shared = BoundedStepMemory(initial, 3, 1, False), SharedStepMemory(initial, 3)
+
+    def check() -> None:
+        ((key, value), _), (own, common) = plain.read(), shared.read()
+        assert own.key.shape[2] + common.key.shape[2] == key.shape[2]
+        with torch.no_grad():
+            whole = attention.attend(query.expand(3, -1, -1, -1), key, value)
+            parts = attention.attend_in_parts(query, common, own)
+        assert torch.allclose(whole, parts, atol=1e-5)
+
+    check()
+    for marked in (0.0, 0.3, 1.0, 0.1, 0.0):
+        entry, last, correction = draw(marked), draw(0.2), draw(0.1)
+        for memory in (plain, shared):
+            memory.store(ReliabilityLevel.RELIABLE, entry)
+            memory.replace_last(last)
+        check()
+    other = draw(0.5)
+    for memory in (plain, shared):
+        memory.add_initial(correction)
+        memory.replace_initial(other, torch.tensor([False, True, False]))
+    check()
+    assert shared.read().common.key.shape[0] == 1
 
 
 @pytest.mark.parametrize(

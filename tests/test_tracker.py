@@ -10,6 +10,7 @@ from small import made_up_video, small_config, small_model
 import rhmnet
 from rhmnet.errors import InputError
 from rhmnet.inference import prepare_for_tracking
+from rhmnet.tracker import _labels
 
 
 def test_tracker_equals_the_clip_unroll_when_their_options_match() -> None:
@@ -121,7 +122,7 @@ def test_memory_does_not_grow_with_the_video() -> None:
     sizes = []
     for t, image in enumerate(video):
         _ = tracker.step(image) if t else tracker.start(image, scribble)
-        sizes.append([step.read().key.shape[2] for step in tracker._bank.steps])
+        sizes.append([step.read().own.key.shape[2] for step in tracker._bank.steps])
     assert sizes[15] == sizes[-1]
 
 
@@ -204,6 +205,29 @@ def test_weights_loaded_later_are_used(tmp_path) -> None:
     after = tracker.start(video[0], scribble).probabilities
     wanted = rhmnet.Tracker(other, config).start(video[0], scribble).probabilities
     assert torch.equal(after, wanted) and not torch.equal(before, after)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
+def test_single_steps_give_what_fused_convolutions_give(backbone: str, monkeypatch) -> None:
+    model = small_model(small_config(f"model.backbone={backbone}"))
+    for name, buffer in model.feature_extractor.backbone.named_buffers():
+        buffer.uniform_(0.5, 1.5) if "var" in name else buffer.normal_()
+    images = torch.randn(1, 3, 64, 48).to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        plain = model.feature_extractor(images)
+        first = prepare_for_tracking(model, "float32").feature_extractor(images)
+        monkeypatch.setattr("rhmnet.fused.has_fused_operators", lambda weight: False)
+        second = prepare_for_tracking(model, "float32").feature_extractor(images)
+    for features in zip(plain, first, second, strict=True):
+        scale = features[0].abs().max()
+        for other in features[1:]:
+            assert (features[0] - other).abs().max() <= 1e-5 * scale
+
+
+def test_labels_are_the_first_largest_channel() -> None:
+    prob = torch.randint(0, 3, (4, 50, 60), generator=torch.Generator().manual_seed(0)).float()
+    largest = prob.numpy().argmax(0)
+    assert (_labels(prob).numpy() == (largest + 1) % 4).all()
 
 
 def test_folded_norms_give_the_same_features() -> None:

@@ -21,9 +21,8 @@ import torch
 
 from rhmnet.errors import InputError
 from rhmnet.evaluation.results import write_mask
-from rhmnet.memory_bank import BoundedStepMemory, MemoryBank, MemoryEntry, ReliabilityLevel
+from rhmnet.memory_bank import STATE_CLASSES
 
-_STATE_CLASSES = [BoundedStepMemory, MemoryBank, MemoryEntry, ReliabilityLevel]
 _FOLDERS = ("masks", "objects", "cutouts", ".resume")
 _FILES = (
     *("overlay.mp4", "overlay.webm", "coco.json", "summary.json"),
@@ -135,7 +134,7 @@ class Results:
         """The state that was saved last, None if none was; runs no code from the file."""
         if not self._state.is_file():
             return None
-        torch.serialization.add_safe_globals(_STATE_CLASSES)
+        torch.serialization.add_safe_globals(STATE_CLASSES)
         try:
             return State(**torch.load(self._state, map_location=device, weights_only=True))
         except Exception as error:
