@@ -28,10 +28,13 @@ from rhmnet.training.state import (
     Run,
     epoch_path,
     find_newest,
+    is_better,
     remove_unfinished,
+    rename_earlier,
     restore_state,
     save_state,
     set_aside,
+    set_aside_newer,
     write,
 )
 
@@ -94,8 +97,8 @@ class _Training:
         if state:
             notes.append(f"goes on from {state}")
             notes += restore_state(state, self.run, processes)
-        elif processes.is_main:
-            notes += [f"set aside: {path}" for path in set_aside(self.folder)]
+        if processes.is_main:  # what the others read, they have read: `parallel` waits for all
+            notes += [f"set aside: {path}" for path in self._set_aside(state)]
         self.logger = RunLogger(
             options.log_folder,
             processes.is_main,
@@ -165,7 +168,7 @@ class _Training:
         run = self.run
         with untouched_random_state():
             score = self.processes.broadcast(self.validate(run.model, self.processes))
-        best = run.best_score is None or score > run.best_score
+        best = is_better(score, run.best_score)
         text = f"epoch {run.epoch}: validation score {score:.4f}{', the best so far' * best}"
         self.logger.scalars("validation", run.total_iteration, run.epoch, {"score": score}, text)
         if best:
@@ -186,6 +189,16 @@ class _Training:
         if self.processes.is_main:
             found = choose_state(self.options.resume, self.folder)
         return self.processes.broadcast(found)
+
+    def _set_aside(self, state: Path | None) -> list[Path]:
+        """Rename what lies in the way of this run's own files, and is of another run."""
+        if state and self.options.resume != "auto":
+            return set_aside_newer(self.folder, state, self.run.total_iteration)
+        if state:
+            return []
+        metrics = self.options.log_folder / "metrics.jsonl"
+        earlier = [rename_earlier(metrics)] if metrics.is_file() and metrics.stat().st_size else []
+        return set_aside(self.folder) + earlier
 
     def _build_model(self, from_file: bool) -> nn.Module:
         """The main process first: it may download the backbone's weights for all."""

@@ -7,7 +7,9 @@ generators added. Beside them lie the weights of every epoch, `pretrain_checkpoi
 
 from __future__ import annotations
 
+import math
 import re
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -30,6 +32,11 @@ _STATE_NAME = re.compile(r"state_(\d+)\.pth\.tar")
 _TRAIN_FIELDS_FREE_TO_CHANGE = {
     *("batch_size", "accumulation", "compile", "channels_last", "checkpoint_activations"),
     *("log_every", "picture_every", "save_every", "keep_states", "eval_every"),
+}
+_DATA_FIELDS_FREE_TO_CHANGE = {"root", "num_workers", "prefetch"}
+_STATE_KEYS = {
+    *("epoch", "iteration", "iterations_per_epoch", "best_score", "config"),
+    *("optimizer", "scaler", "processes"),
 }
 
 
@@ -69,8 +76,9 @@ def save_state(folder: Path, run: Run, processes: Processes) -> None:
     everyone = processes.gather(own)
     if not processes.is_main:
         return
+    written = folder / f"state_{run.total_iteration:08d}.pth.tar"
     write(
-        folder / f"state_{run.total_iteration:08d}.pth.tar",
+        written,
         run,
         iteration=run.iteration,
         iterations_per_epoch=run.iterations_per_epoch,
@@ -79,8 +87,9 @@ def save_state(folder: Path, run: Run, processes: Processes) -> None:
         scaler=run.scaler.state_dict(),
         processes=everyone,
     )
-    for path in list(_newest_first(folder))[run.config.train.keep_states :]:
-        path.unlink()
+    others = [path for path in _newest_first(folder) if path != written]
+    for path in others[max(run.config.train.keep_states - 1, 0) :]:
+        path.unlink(missing_ok=True)
 
 
 def write(path: Path, run: Run, **extra: Any) -> None:
@@ -99,8 +108,8 @@ def write(path: Path, run: Run, **extra: Any) -> None:
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         reason = str(error).partition("\n")[0]
         raise InputError(
-            f"{path}: cannot be written ({reason}); the states before it are whole: free some "
-            "space, then go on with --resume auto"
+            f"{path}: cannot be written ({reason}; {_free_space(path.parent)}); the states before "
+            "it are whole: free some space, then go on with --resume auto"
         ) from error
 
 
@@ -115,6 +124,11 @@ def restore_state(path: Path, run: Run, processes: Processes) -> list[str]:
             f"{path}: holds weights, not the state of a run; start from it with --init, or name a "
             "state_*.pth.tar"
         )
+    if missing := sorted(_missing_keys(state)):
+        raise InputError(
+            f"{path}: a state without {', '.join(missing)}, perhaps of another version; name "
+            "another state_*.pth.tar, or start from its weights with --resume none --init"
+        )
     if state["iterations_per_epoch"] != run.iterations_per_epoch:
         raise InputError(
             f"{path}: its run has {state['iterations_per_epoch']} iterations an epoch, this one "
@@ -122,7 +136,13 @@ def restore_state(path: Path, run: Run, processes: Processes) -> list[str]:
             "as they were, or start from its weights with --init"
         )
     load_checkpoint(run.model, path)
-    run.optimizer.load_state_dict(state["optimizer"])
+    try:
+        run.optimizer.load_state_dict(state["optimizer"])
+    except (ValueError, KeyError) as error:
+        raise InputError(
+            f"{path}: its optimizer does not fit this run's ({error}); start from its weights with "
+            "--resume none --init"
+        ) from None
     if state["scaler"]:
         run.scaler.load_state_dict(state["scaler"])
     run.epoch, run.iteration = state["epoch"], state["iteration"]
@@ -135,6 +155,9 @@ def restore_state(path: Path, run: Run, processes: Processes) -> list[str]:
             f"{len(everyone)} processes became {processes.size}: clips stay the same, dropout "
             "and the first mean that is logged do not"
         )
+        redraws = sum(process["meter"]["redraws"] for process in everyone)
+        if processes.is_main:  # they are only ever read as a sum over all processes
+            run.meter.load_state_dict({**Meter().state_dict(), "redraws": redraws})
         return warnings
     run.meter.load_state_dict(everyone[processes.rank]["meter"])
     set_random_state(everyone[processes.rank]["random"])
@@ -161,30 +184,77 @@ def is_whole(path: Path) -> bool:
 
 
 def set_aside(folder: Path) -> list[Path]:
-    """Rename the states of an earlier run, so that a new one is never resumed from them."""
-    renamed = []
-    for path in list(_newest_first(folder)):
-        renamed.append(path.rename(path.with_name(f"earlier_{path.name}")))
-    return renamed
+    """Rename an earlier run's states and best weights, so that a new one never takes them for its.
+
+    Returns the new names, none of which was taken.
+    """
+    paths = [*_newest_first(folder), folder / "best.pth.tar"]
+    return [rename_earlier(path) for path in paths if path.is_file()]
+
+
+def set_aside_newer(folder: Path, state: Path, iteration: int) -> list[Path]:
+    """Rename the states that a run which goes on from `state` would take for its own later ones.
+
+    state: of `iteration`, in this folder or elsewhere. Left where they are, the newer ones would
+    outlive all that the run saves, and the next `--resume auto` would go on from them.
+    """
+    own = state.resolve()
+    return [
+        rename_earlier(path)
+        for path in list(_newest_first(folder))
+        if _iteration(path) >= iteration and path.resolve() != own
+    ]
+
+
+def rename_earlier(path: Path) -> Path:
+    """Put `earlier_` before a name; where that is taken, `earlier_2_`, `earlier_3_` and so on."""
+    target, number = path.with_name(f"earlier_{path.name}"), 2
+    while target.exists():
+        target, number = path.with_name(f"earlier_{number}_{path.name}"), number + 1
+    return path.rename(target)
+
+
+def is_better(score: float, best: float | None) -> bool:
+    """Whether a validation score is the best so far; one that is not a number never is."""
+    return not math.isnan(score) and (best is None or math.isnan(best) or score > best)
 
 
 def remove_unfinished(folder: Path) -> None:
     """Remove what a run that was killed while it wrote has left behind."""
     for path in folder.glob(".*.pth.tar.*"):
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def _newest_first(folder: Path) -> Iterator[Path]:
-    found = [(int(m[1]), p) for p in folder.glob("*") if (m := _STATE_NAME.fullmatch(p.name))]
-    return (path for _, path in sorted(found, reverse=True))
+    found = (path for path in folder.glob("*") if _STATE_NAME.fullmatch(path.name))
+    return iter(sorted(found, key=_iteration, reverse=True))
+
+
+def _iteration(path: Path) -> int:
+    return int(_STATE_NAME.fullmatch(path.name)[1])
+
+
+def _missing_keys(state: dict[str, Any]) -> set[str]:
+    missing = _STATE_KEYS - state.keys()
+    for number, process in enumerate(state.get("processes", [])):
+        missing |= {f"processes[{number}].{k}" for k in ("meter", "random") if k not in process}
+    return missing
+
+
+def _free_space(folder: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(folder).free / 2**30:.2f} GiB free"
+    except OSError as error:
+        return f"free space unknown: {error.strerror}"
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Configuration fields that change the result and differ from those that the run began with."""
     lines = []
+    free = {"train": _TRAIN_FIELDS_FREE_TO_CHANGE, "data": _DATA_FIELDS_FREE_TO_CHANGE}
     for group in ("model", "data", "loss", "train"):
         for name, value in now[group].items():
-            if group == "train" and name in _TRAIN_FIELDS_FREE_TO_CHANGE:
+            if name in free.get(group, ()):
                 continue
             old = before.get(group, {}).get(name)
             if old != value:

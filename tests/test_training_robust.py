@@ -1,0 +1,99 @@
+"""A run that meets an earlier run's files, a full disk, or the death of its launcher."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from training_runs import losses_of, tiny_config, tiny_options, train_tiny, weights_of
+
+from rhmnet.errors import InputError
+from rhmnet.training.options import Options
+from rhmnet.training.state import find_newest
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Options:
+    """A finished run with all of its states."""
+    options = tiny_options(tmp_path_factory.mktemp("whole"), tiny_config(keep_states=9))
+    assert train_tiny(options) == 0
+    return options
+
+
+def copy_of(whole: Options, folder: Path, **train: int) -> Options:
+    """The same run's files in another folder."""
+    options = tiny_options(folder, tiny_config(**train))
+    shutil.copytree(whole.checkpoint_folder, options.checkpoint_folder)
+    shutil.copytree(whole.log_folder, options.log_folder)
+    return options
+
+
+def states_in(options: Options, pattern: str = "state_*") -> list[int]:
+    return sorted(int(p.name.split("_")[-1][:8]) for p in options.checkpoint_folder.glob(pattern))
+
+
+def test_run_from_an_older_state_keeps_what_it_saves(
+    whole: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = copy_of(whole, tmp_path, keep_states=1)
+    state = options.checkpoint_folder / "state_00000002.pth.tar"
+    stopped = options._replace(resume=str(state), config=tiny_config(keep_states=1, epochs=1))
+    assert train_tiny(stopped) == 0
+    assert states_in(options) == [3]
+    assert states_in(options, "earlier_state_*") == [3, 4, 5, 6]
+    assert "set aside" in capsys.readouterr().out
+    assert train_tiny(options) == 0  # goes on from its own state, not from the earlier run's
+    assert losses_of(options) == losses_of(whole)
+    torch.testing.assert_close(weights_of(options), weights_of(whole), rtol=0, atol=0)
+
+
+def test_beginning_anew_twice_keeps_both_earlier_runs(whole: Options, tmp_path: Path) -> None:
+    options = copy_of(whole, tmp_path, epochs=1)._replace(resume="none")
+    (options.checkpoint_folder / "best.pth.tar").write_bytes(b"first")
+    assert train_tiny(options) == 0
+    (options.checkpoint_folder / "best.pth.tar").write_bytes(b"second")
+    assert train_tiny(options) == 0
+    folder = options.checkpoint_folder
+    assert (folder / "earlier_best.pth.tar").read_bytes() == b"first"
+    assert (folder / "earlier_2_best.pth.tar").read_bytes() == b"second"
+    assert states_in(options, "earlier_state_*") == [1, 2, 3, 4, 5, 6]
+    assert states_in(options, "earlier_2_state_*") == [2, 3]
+    records = [options.log_folder / f"{name}metrics.jsonl" for name in ("earlier_", "earlier_2_")]
+    assert [len(path.read_text().splitlines()) for path in records] == [6, 3]
+
+
+def test_state_without_a_key_is_named(whole: Options, tmp_path: Path) -> None:
+    state, _ = find_newest(whole.checkpoint_folder)
+    content = torch.load(state, weights_only=True)
+    del content["best_score"], content["processes"][0]["meter"]
+    torch.save(content, tmp_path / "state.pth.tar")
+    options = tiny_options(tmp_path, tiny_config(), resume=str(tmp_path / "state.pth.tar"))
+    with pytest.raises(InputError, match=r"without best_score, processes\[0\]\.meter"):
+        train_tiny(options)
+
+
+def test_score_that_is_not_a_number_is_never_the_best(tmp_path: Path) -> None:
+    scores = iter([math.nan, 0.5, math.nan])
+    options = tiny_options(tmp_path, tiny_config(eval_every=1, epochs=3))
+    assert train_tiny(options, lambda model, processes: next(scores)) == 0
+    best = torch.load(options.checkpoint_folder / "best.pth.tar", weights_only=True)
+    assert (best["epoch"], best["score"]) == (2, 0.5)
+
+
+def test_other_number_of_processes_keeps_the_redraws(
+    whole: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = whole.checkpoint_folder / "state_00000002.pth.tar"
+    content = torch.load(state, weights_only=True)
+    content["processes"] *= 2
+    content["config"]["data"] |= {"root": "elsewhere", "num_workers": 7, "prefetch": 9}
+    torch.save(content, tmp_path / "state.pth.tar")
+    options = tiny_options(tmp_path, tiny_config(epochs=1), resume=str(tmp_path / "state.pth.tar"))
+    assert train_tiny(options) == 0
+    assert "data." not in capsys.readouterr().out
+    line = json.loads((options.log_folder / "metrics.jsonl").read_text())
+    assert line["redraws_few_object_pixels"] == 2 * 6 + 9  # indices up to 3 twice, and 4 + 5
