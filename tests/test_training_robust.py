@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_runs import losses_of, tiny_config, tiny_options, train_tiny, weights_of
+from training_runs import (
+    losses_of,
+    run_processes,
+    tiny_config,
+    tiny_options,
+    train_tiny,
+    weights_of,
+)
 
 from rhmnet.errors import InputError
 from rhmnet.training.options import Options
@@ -97,3 +104,16 @@ def test_other_number_of_processes_keeps_the_redraws(
     assert "data." not in capsys.readouterr().out
     line = json.loads((options.log_folder / "metrics.jsonl").read_text())
     assert line["redraws_few_object_pixels"] == 2 * 6 + 9  # indices up to 3 twice, and 4 + 5
+
+
+def test_three_processes_resume_bit_for_bit(tmp_path: Path) -> None:
+    """Accumulated too, so that what DDP averages is more than one backward pass."""
+    config = tiny_config(batch_size=1, accumulation=2, epochs=4, keep_states=9)
+    whole = tiny_options(tmp_path / "whole", config)
+    assert run_processes(3, train_tiny, whole) == [0, 0, 0]
+    state = whole.checkpoint_folder / "state_00000001.pth.tar"
+    resumed = tiny_options(tmp_path / "resumed", config, resume=str(state))
+    assert run_processes(3, train_tiny, resumed) == [0, 0, 0]
+    assert losses_of(resumed) == losses_of(whole)[1:]
+    ours, theirs = weights_of(resumed, 4), weights_of(whole, 4)
+    assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
