@@ -148,7 +148,7 @@ def test_loss_that_is_not_finite_stops_the_run(
     dump = torch.load(options.log_folder / "not_finite_3_process_0.pth", weights_only=True)
     assert dump["iteration"] == 3
     assert dump["clip"]["frames"].shape == (2, 2, 3, 32, 32)
-    states = sorted(path.name for path in options.checkpoint_folder.iterdir())
+    states = sorted(path.name for path in options.checkpoint_folder.glob("[!.]*"))
     assert states == ["state_00000001.pth.tar", "state_00000002.pth.tar"]
 
 
@@ -164,7 +164,7 @@ def test_weights_that_are_not_finite_are_never_written(
     options = tiny_options(tmp_path, tiny_config())
     with pytest.raises(InputError, match="iteration 2: weights are not finite"):
         train_tiny(options)
-    names = [path.name for path in options.checkpoint_folder.iterdir()]
+    names = [path.name for path in options.checkpoint_folder.glob("[!.]*")]
     assert names == ["state_00000001.pth.tar"]
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +24,9 @@ from training_runs import (
 )
 
 from rhmnet.errors import InputError
+from rhmnet.training import distributed
+from rhmnet.training.distributed import alone_in
+from rhmnet.training.interrupt import StopRequest
 from rhmnet.training.options import Options
 from rhmnet.training.state import find_newest
 
@@ -117,3 +125,66 @@ def test_three_processes_resume_bit_for_bit(tmp_path: Path) -> None:
     assert losses_of(resumed) == losses_of(whole)[1:]
     ours, theirs = weights_of(resumed, 4), weights_of(whole, 4)
     assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
+
+
+HOLD = """
+import os, signal, sys, time
+from pathlib import Path
+from rhmnet.training.distributed import alone_in
+with alone_in(Path(sys.argv[1])):
+    worker = os.fork()  # as the loader's workers are
+    if worker:
+        print(worker, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_folder_is_one_run_s_until_that_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = tiny_options(tmp_path, tiny_config(epochs=1))
+    command = [sys.executable, "-c", HOLD, str(options.checkpoint_folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        worker = int(other.stdout.readline())
+        monkeypatch.setattr(distributed, "_SECONDS_TO_LEAVE", 0.3)
+        with pytest.raises(InputError, match=r"another run writes to .*--checkpoints DIR"):
+            train_tiny(options)
+        other.kill()
+        other.wait()
+        assert train_tiny(options) == 0  # though its worker lives on
+        os.kill(worker, signal.SIGKILL)
+
+
+def test_run_waits_for_one_that_leaves(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD.replace("60", "1"), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        other.stdout.readline()
+        start = time.monotonic()
+        with alone_in(tmp_path):
+            assert time.monotonic() - start > 0.1
+
+
+def test_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").touch()
+    with pytest.raises(InputError, match=r"checkpoints/pretrain_weights_tiny: no folder"):
+        train_tiny(tiny_options(tmp_path, tiny_config()))
+
+
+def test_death_of_the_launcher_is_a_request_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    launched, alone = StopRequest(patient=True, launched=True), StopRequest(patient=False)
+    assert (launched.exit_code, alone.exit_code) == (0, 0)
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    assert (launched.exit_code, alone.exit_code) == (143, 0)
+
+
+def test_signal_while_validating_costs_no_further_step(whole: Options, tmp_path: Path) -> None:
+    options = tiny_options(tmp_path, tiny_config(eval_every=1, keep_states=9))
+
+    def validate(model: torch.nn.Module, processes: object) -> float:
+        signal.raise_signal(signal.SIGTERM)
+        return 0.5
+
+    assert train_tiny(options, validate) == 143
+    assert states_in(options)[-1] == 3
+    assert train_tiny(options) == 0
+    torch.testing.assert_close(weights_of(options), weights_of(whole), rtol=0, atol=0)

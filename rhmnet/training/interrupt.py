@@ -1,7 +1,8 @@
-"""SIGTERM and Ctrl-C as a request that the training loop reads between two steps."""
+"""SIGTERM, Ctrl-C and a launcher's death: requests that the loop reads between two steps."""
 
 from __future__ import annotations
 
+import os
 import signal
 from types import FrameType
 
@@ -14,13 +15,22 @@ class StopRequest:
 
     patient: keep remembering. Otherwise a second Ctrl-C ends the process at once. (A launcher
     passes on the Ctrl-C that its processes have already had from the terminal.)
+    launched: the parent's death is a request too. A launcher may be killed without a word to its
+    processes, and they must not train on beside those that a new launcher starts.
     """
 
-    def __init__(self, patient: bool) -> None:
-        self.exit_code = 0
-        """0 until a signal comes, then one of `STOPPED`."""
-        self._patient = patient
+    def __init__(self, patient: bool, launched: bool = False) -> None:
+        self._patient, self._launched = patient, launched
+        self._parent = os.getppid()
+        self._code = 0
         self._before: dict[signal.Signals, signal.Handlers] = {}
+
+    @property
+    def exit_code(self) -> int:
+        """0 until a signal comes or the launcher is gone, then one of `STOPPED`."""
+        if not self._code and self._launched and os.getppid() != self._parent:
+            self._code = STOPPED[signal.SIGTERM]
+        return self._code
 
     def __enter__(self) -> StopRequest:
         for number in STOPPED:
@@ -32,6 +42,6 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        if self.exit_code and number == signal.SIGINT and not self._patient:
+        if self._code and number == signal.SIGINT and not self._patient:
             raise KeyboardInterrupt
-        self.exit_code = STOPPED[signal.Signals(number)]
+        self._code = STOPPED[signal.Signals(number)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from torch import nn
@@ -16,7 +17,7 @@ from rhmnet.errors import InputError
 from rhmnet.losses import Criterion
 from rhmnet.model import RHMNet, build_model
 from rhmnet.structures import Clip
-from rhmnet.training.distributed import Processes, join_processes, parallel
+from rhmnet.training.distributed import Processes, alone_in, join_processes, parallel
 from rhmnet.training.engine import ClipLosses, Hooks, prepare, train_one_epoch
 from rhmnet.training.interrupt import StopRequest
 from rhmnet.training.logger import RunLogger
@@ -48,7 +49,12 @@ def train(stage: str, options: Options, validate: Validate | None = None) -> int
     stage: `pretrain` or `video`. validate: called every `train.eval_every` epochs.
     Raises InputError for what the user can mend.
     """
-    with join_processes(options.device) as processes, StopRequest(processes.size > 1) as stop:
+    with ExitStack() as stack:
+        processes = stack.enter_context(join_processes(options.device))
+        launched = processes.size > 1
+        stop = stack.enter_context(StopRequest(patient=launched, launched=launched))
+        if processes.is_main:
+            stack.enter_context(alone_in(options.checkpoint_folder))
         return _Training(stage, options, processes, stop, validate).train()
 
 
@@ -112,7 +118,7 @@ class _Training:
     def train(self) -> int:
         """Epoch after epoch; see the function of this name."""
         run, config = self.run, self.config.train
-        hooks = Hooks(self._save, self._draw, lambda: self.processes.any(self.stop.exit_code > 0))
+        hooks = Hooks(self._save, self._draw, self._should_stop)
         try:
             while run.epoch < config.epochs:
                 loader = build_loader(
@@ -135,13 +141,14 @@ class _Training:
                     hooks,
                     self.options.log_folder,
                 )
-                if not whole:
+                if whole:
+                    self._end_epoch()
+                if run.epoch < config.epochs and (not whole or self._should_stop()):
                     self.logger.message(
                         f"asked to stop: iteration {run.total_iteration} is saved in "
                         f"{self.folder}; go on with --resume auto"
                     )
                     return self.stop.exit_code
-                self._end_epoch()
             self.logger.message(f"finished: {epoch_path(self.folder, run.epoch)}")
         finally:
             self.logger.close()
@@ -175,6 +182,9 @@ class _Training:
             run.best_score = score
             if self.processes.is_main:
                 write(self.folder / "best.pth.tar", run, score=score)
+
+    def _should_stop(self) -> bool:
+        return self.processes.any(self.stop.exit_code > 0)
 
     def _save(self) -> None:
         save_state(self.folder, self.run, self.processes)
