@@ -12,7 +12,8 @@ effective batch of 16 by accumulation, here on 1:
     python train_video.py train.accumulation=4
 
 A run that was stopped or killed goes on by the same command. Ctrl-C and SIGTERM finish the step,
-save and leave with exit code 130 or 143; bad input leaves with 2.
+save and leave with exit code 130 or 143; bad input leaves with 2. (A launcher turns them into a
+code of its own, torchrun into 1.)
 """
 
 from torch.distributed.elastic.multiprocessing.errors import record

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from training_runs import (
+    MadeUpClips,
     losses_of,
     run_processes,
     tiny_config,
@@ -23,9 +24,11 @@ from training_runs import (
     weights_of,
 )
 
+from rhmnet.data.sampler import SampleKey
 from rhmnet.errors import InputError
 from rhmnet.training import distributed
 from rhmnet.training.distributed import alone_in
+from rhmnet.training.finite import FiniteWatch
 from rhmnet.training.interrupt import StopRequest
 from rhmnet.training.options import Options
 from rhmnet.training.state import find_newest
@@ -188,3 +191,80 @@ def test_signal_while_validating_costs_no_further_step(whole: Options, tmp_path:
     assert states_in(options)[-1] == 3
     assert train_tiny(options) == 0
     torch.testing.assert_close(weights_of(options), weights_of(whole), rtol=0, atol=0)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_full_disk_costs_the_logs_alone(
+    whole: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = tiny_options(tmp_path, tiny_config())
+    options.log_folder.mkdir(parents=True)
+    for name in ("log.txt", "metrics.jsonl"):
+        (options.log_folder / name).symlink_to("/dev/full")
+    assert train_tiny(options) == 0
+    errors = capsys.readouterr().err
+    assert errors.count("log.txt: cannot be written ([Errno 28]") == 1
+    assert errors.count("metrics.jsonl: cannot be written ([Errno 28]") == 1
+    torch.testing.assert_close(weights_of(options), weights_of(whole), rtol=0, atol=0)
+
+
+def test_tensorboard_that_fails_costs_its_events_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_image", fail)
+    options = tiny_options(tmp_path, tiny_config(epochs=1, picture_every=1))
+    assert train_tiny(options) == 0
+    assert capsys.readouterr().err.count("tfevents.*: cannot be written") == 1
+    assert len(losses_of(options)) == 3
+
+
+def test_folder_of_logs_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "runs").touch()
+    with pytest.raises(InputError, match=r"--runs: .*runs/tiny: no folder to log to"):
+        train_tiny(tiny_options(tmp_path, tiny_config()))
+
+
+def test_batch_that_cannot_be_saved_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    watch = FiniteWatch(tmp_path / "file" / "runs", rank=0)
+    clip = MadeUpClips()[SampleKey(0, 0, 0)]
+    with pytest.raises(InputError, match=r"3: the loss is not finite.*nan.*could not be saved"):
+        watch.look(clip, {"total": torch.tensor(math.nan)}, 3)
+
+
+def test_run_without_a_whole_state_does_not_begin_anew_by_itself(
+    whole: Options, tmp_path: Path
+) -> None:
+    options = copy_of(whole, tmp_path)
+    states = sorted(options.checkpoint_folder.glob("state_*"))
+    for path in states:
+        path.write_bytes(path.read_bytes()[:-7])
+    remedy = r"--resume none --init \S*pretrain_checkpoint_2.pth.tar"
+    with pytest.raises(InputError, match=rf"state_00000006.*state_00000001.*{remedy}"):
+        train_tiny(options)
+    assert sorted(options.checkpoint_folder.glob("state_*")) == states
+
+
+def test_initial_weights_that_are_not_used_are_told(
+    whole: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = copy_of(whole, tmp_path)
+    source = options.checkpoint_folder / "pretrain_checkpoint_1.pth.tar"
+    assert train_tiny(options._replace(init=str(source))) == 0
+    assert f"--init {source} is not used: the run goes on from" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"weights nowhere: no such file"):
+        train_tiny(options._replace(init="nowhere"))
+
+
+def test_state_that_cannot_be_written_tells_the_free_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(InputError, match=r"cannot be written \(Pytorch.* GiB free\)"):
+        train_tiny(tiny_options(tmp_path, tiny_config()))

@@ -62,12 +62,17 @@ class FiniteWatch:
     def _stop(self, look: _Look) -> None:
         losses = {name: term.item() for name, term in look.terms.items()}
         path = self._folder / f"not_finite_{look.iteration}_process_{self._rank}.pth"
-        self._folder.mkdir(parents=True, exist_ok=True)
         clip = {name: value.cpu() for name, value in look.clip._asdict().items()}
-        torch.save({"clip": clip, "losses": losses, "iteration": look.iteration}, path)
+        where = f"its batch lies in {path}"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            torch.save({"clip": clip, "losses": losses, "iteration": look.iteration}, path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            reason = str(error).partition("\n")[0]
+            where = f"its batch could not be saved to {path} ({reason})"
         values = ", ".join(f"{name} {value:g}" for name, value in losses.items())
         raise InputError(
-            f"iteration {look.iteration}: the loss is not finite ({values}); its batch lies in "
-            f"{path}, no state was written since: try a lower train.lr or train.precision=float32, "
-            "then go on with --resume auto"
+            f"iteration {look.iteration}: the loss is not finite ({values}); {where}, "
+            "no state was written since: try a lower train.lr or train.precision=float32, then go "
+            "on with --resume auto"
         )

@@ -6,11 +6,18 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from tqdm import tqdm
+
+from rhmnet.errors import InputError
+
+_EVENTS = "events.out.tfevents.*"
+"""TensorBoard's file, whose name ends in a time and a host."""
 
 
 class RunLogger:
@@ -20,6 +27,8 @@ class RunLogger:
     done, total: iterations that are finished already, and of the whole run. What an earlier,
     killed part of the run wrote about iterations after `done` is dropped: they are run again.
     validated: whether the validation at iteration `done` is finished too.
+    What cannot be written, on a full disk say, is warned of once a file, and training goes on.
+    Raises InputError where the folder cannot be made.
     """
 
     def __init__(
@@ -31,26 +40,35 @@ class RunLogger:
         # imported here, because it takes seconds and few processes need it
         from torch.utils.tensorboard import SummaryWriter
 
-        folder.mkdir(parents=True, exist_ok=True)
-        metrics = folder / "metrics.jsonl"
-        _forget_after(metrics, done, validated)
-        self._metrics = metrics.open("a")
-        self._log = (folder / "log.txt").open("a")
-        self._writer = SummaryWriter(str(folder), purge_step=done + 1)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--runs: {folder}: no folder to log to ({error})") from None
+        self._folder = folder
+        self._warned: set[str] = set()
+        with self._writing("metrics.jsonl"):
+            _forget_after(folder / "metrics.jsonl", done, validated)
+        self._metrics = self._open("metrics.jsonl")
+        self._log = self._open("log.txt")
+        self._writer = None
+        with self._writing(_EVENTS):
+            self._writer = SummaryWriter(str(folder), purge_step=done + 1)
         self._bar = tqdm(total=total, initial=done, unit="it", disable=None, dynamic_ncols=True)
 
     def message(self, text: str) -> None:
         """A line for people, above the progress bar and into log.txt."""
         if not self._enabled:
             return
-        self._bar.write(text, file=sys.stdout)
-        sys.stdout.flush()
-        print(text, file=self._log, flush=True)
+        with self._writing("the terminal"):  # a pipe whose reader has gone, a file on a full disk
+            self._bar.write(text, file=sys.stdout)
+            sys.stdout.flush()
+        self._print(text, self._log, "log.txt")
 
     def advance(self) -> None:
         """One iteration more on the progress bar."""
         if self._enabled:
-            self._bar.update()
+            with self._writing("the terminal"):
+                self._bar.update()
 
     def scalars(
         self, kind: str, iteration: int, epoch: int, values: Mapping[str, float], text: str
@@ -64,25 +82,59 @@ class RunLogger:
         # JSON knows no infinity, the gradient norm of a step that the scaler skips
         finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
         line = {"kind": kind, "iteration": iteration, "epoch": epoch, **finite}
-        print(json.dumps(line), file=self._metrics, flush=True)
-        for name, value in values.items():
-            self._writer.add_scalar(f"{kind}/{name}", value, iteration)
+        self._print(json.dumps(line), self._metrics, "metrics.jsonl")
+        if self._writer:
+            with self._writing(_EVENTS):
+                for name, value in values.items():
+                    self._writer.add_scalar(f"{kind}/{name}", value, iteration)
         self.message(text)
 
     def pictures(self, iteration: int, pictures: Mapping[str, np.ndarray]) -> None:
         """Pictures to TensorBoard: uint8 [H, W, 3] each, by name."""
-        if self._enabled:
-            for name, picture in pictures.items():
-                self._writer.add_image(name, picture, iteration, dataformats="HWC")
-            self._writer.flush()
+        if self._enabled and self._writer:
+            with self._writing(_EVENTS):
+                for name, picture in pictures.items():
+                    self._writer.add_image(name, picture, iteration, dataformats="HWC")
+                self._writer.flush()
 
     def close(self) -> None:
-        """Finish the progress bar and the files."""
-        if self._enabled:
-            self._bar.close()
-            self._writer.close()
-            self._metrics.close()
-            self._log.close()
+        """Finish the progress bar and the files. It never raises: an error may be on its way."""
+        if not self._enabled:
+            return
+        files = (_EVENTS, self._writer), ("metrics.jsonl", self._metrics), ("log.txt", self._log)
+        for name, file in (("the terminal", self._bar), *files):
+            with self._writing(name):
+                if file is not None:
+                    file.close()
+
+    def _open(self, name: str) -> IO[str] | None:
+        with self._writing(name):
+            return (self._folder / name).open("a")
+        return None
+
+    def _print(self, line: str, file: IO[str] | None, name: str) -> None:
+        if file is not None:
+            with self._writing(name):
+                print(line, file=file, flush=True)
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        """Turn a failure to write into one warning on stderr."""
+        try:
+            yield
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # ValueError: TensorBoard's file, closed by a failure
+            if name == _EVENTS:
+                self._writer = None  # its thread has ended, and would not take more
+            if name in self._warned:
+                return
+            self._warned.add(name)
+            place = name if name == "the terminal" else self._folder / name
+            warning = f"warning: {place}: cannot be written ({error}); training goes on without it"
+            with suppress(OSError):
+                print(warning, file=sys.stderr, flush=True)
 
 
 def _forget_after(metrics: Path, done: int, validated: bool) -> None:
@@ -90,13 +142,14 @@ def _forget_after(metrics: Path, done: int, validated: bool) -> None:
     if not metrics.is_file():
         return
     kept = []
-    for line in metrics.read_text().splitlines():
+    for line in metrics.read_text(errors="replace").splitlines():
         try:
             entry = json.loads(line)
-        except json.JSONDecodeError:
-            break
-        pending = entry["kind"] == "validation" and entry["iteration"] == done and not validated
-        if entry["iteration"] <= done and not pending:
+            kind, iteration = entry["kind"], entry["iteration"]
+        except (json.JSONDecodeError, KeyError, TypeError):
+            continue  # cut off by the end of a run, or by a disk that was full for a while
+        pending = kind == "validation" and iteration == done and not validated
+        if iteration <= done and not pending:
             kept.append(line + "\n")
     temporary = metrics.with_suffix(".tmp")
     temporary.write_text("".join(kept))

@@ -30,6 +30,7 @@ from rhmnet.training.state import (
     epoch_path,
     find_newest,
     is_better,
+    is_whole,
     remove_unfinished,
     rename_earlier,
     restore_state,
@@ -74,7 +75,14 @@ class _Training:
         self.folder = options.checkpoint_folder
         config = self.config = options.config
         state, notes = self._choose_state()
-        source = None if state else initial_weights(options)
+        given = options.init is not None  # a file that is not there is an error in any case
+        source = initial_weights(options) if given or not state else None
+        if state and source:
+            notes.append(
+                f"--init {source} is not used: the run goes on from {state}; --resume none begins "
+                "anew"
+            )
+            source = None
         self.dataset = build_dataset(config, stage)
         seed_everything(config.train.seed)
         model = self._build_model(from_file=bool(state or source)).to(processes.device)
@@ -241,7 +249,10 @@ class _Training:
 
 
 def choose_state(resume: str, folder: Path) -> tuple[Path | None, list[str]]:
-    """The state that `--resume` asks for, None to begin anew, and notes on what was found."""
+    """The state that `--resume` asks for, None to begin anew, and notes on what was found.
+
+    Raises InputError for a file that is not there, and where no state of the folder is whole.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     remove_unfinished(folder)
     if resume == "none":
@@ -251,7 +262,21 @@ def choose_state(resume: str, folder: Path) -> tuple[Path | None, list[str]]:
             raise InputError(f"--resume {resume}: no such file; auto finds the newest state")
         return Path(resume), []
     state, broken = find_newest(folder)
+    if broken and state is None:
+        raise InputError(
+            f"no state is whole: {', '.join(map(str, broken))}; --resume none begins anew"
+            f"{_with_weights(folder)}"
+        )
     return state, [f"passed over, because it is not whole: {path}" for path in broken]
+
+
+def _with_weights(folder: Path) -> str:
+    """What to add to `--resume none` to lose only what came after the newest finished epoch."""
+    paths = [p for p in folder.glob("pretrain_checkpoint_*.pth.tar") if is_whole(p)]
+    if not paths:
+        return ""
+    newest = max(paths, key=lambda path: (len(path.name), path.name))
+    return f", --resume none --init {newest} from the weights of the newest whole epoch"
 
 
 def initial_weights(options: Options) -> Path | None:
