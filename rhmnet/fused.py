@@ -27,7 +27,6 @@ class FusedConv(nn.Module):
         self._weight = weight.to(dtype, memory_format=torch.channels_last)
         self._bias = bias.to(dtype)
         self._fused = has_fused_operators(self._weight)
-        self._packed: Tensor | None = None
         self._packed_for: torch.Size | None = None
 
     def forward(self, x: Tensor, relu: bool = True) -> Tensor:
@@ -52,11 +51,12 @@ class FusedConv(nn.Module):
     def _pack(self, shape: torch.Size) -> Tensor:
         """The weights in the layout that oneDNN chooses for an input of this shape."""
         if self._packed_for != shape:
-            self._packed = torch._C._nn.mkldnn_reorder_conv2d_weight(
-                self._weight.to_mkldnn(), *self._geometry, list(shape)
+            weight = self._weight if self._weight.is_mkldnn else self._weight.to_mkldnn()
+            self._weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
+                weight, *self._geometry, list(shape)
             )
             self._packed_for = shape
-        return self._packed
+        return self._weight
 
     def _convolve(self, x: Tensor) -> Tensor:
         padding, stride, dilation, groups = self._geometry

@@ -1,13 +1,16 @@
 #!/usr/bin/env python
 """Measure tracking speed and memory, in units that travel: of a plain backbone on this machine.
 
-    python scripts/benchmark.py --objects 1 3 --size 480x854
-    python scripts/benchmark.py --precision float32 bfloat16 --compare --json benchmark.json
+    python scripts/benchmark.py --objects 1 3                             # minutes
+    python scripts/benchmark.py --full                                    # everything; hours
     python scripts/benchmark.py model.backbone=resnet101 --objects 1      # settings come first
 
 The unit is torchvision's ResNet (the configuration's), stem to layer3, eager, float32, on one frame
-padded to multiples of 16, timed in the same process. Random weights and frames: the time does not
-depend on them. Each row is measured in a process of its own, so that peak memory is its own.
+padded to multiples of 16, timed in the same process. Weights and frames are random; on the CPU the
+first step reads unmarked tokens once for all objects, and with random weights only the strokes'
+are marked. Each row is measured in a process of its own, so that peak memory is its own.
+`share` is the part of the measured matrix-product rate that is reached, by the operations that the
+plain network, which shares nothing, counts for a frame with its memory full.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ import numpy as np
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 import rhmnet
 from rhmnet.config import override
@@ -69,7 +73,7 @@ def measure(args: argparse.Namespace) -> dict:
     fill = config.test.update_frequency * config.test.max_memory_length
     for _ in range(fill + 1):
         tracker.step(next(video))
-    early = memory_mb(device)
+    peak = memory_mb(device)  # of the tracker alone, without the unit
     unit = plain_backbone(config.model.backbone, height, width, device)
     runs, units = [], []
     for _ in range(args.repeats):  # one after the other, so that both see the same machine
@@ -85,11 +89,11 @@ def measure(args: argparse.Namespace) -> dict:
     }
     row["frames_per_second"] = 1 / row["seconds"]
     row["parts"] = time_parts(tracker, lambda: tracker.step(next(video)), device)
-    for _ in range(args.growth - fill):
-        tracker.step(next(video))
-    row["peak_mb"] = memory_mb(device)
-    row["growth_mb"] = row["peak_mb"] - early
+    row["peak_mb"] = peak
+    row["growth_mb"] = growth(tracker, lambda: tracker.step(next(video)), args.growth)
+    row["gflop"] = count_operations(model, config, frames, scribble)
     row["matmul_gflops"] = matmul_rate(device, precision)
+    row["share"] = row["gflop"] / row["seconds"] / row["matmul_gflops"]
     if args.compare:
         row |= compare(model, config, frames, scribble)
     return row
@@ -100,6 +104,46 @@ class PlainTracker(rhmnet.Tracker):
 
     def _use_current_weights(self) -> None:
         self._net = self.model
+
+
+def growth(tracker: rhmnet.Tracker, step: Callable, frames: int) -> float | None:
+    """Peak memory that a video's frames from the 20th to this one add, MB; None if not asked for.
+
+    The peak before them includes frames with the memory full.
+    """
+    if not frames:
+        return None
+    before = memory_mb(tracker.model.device)
+    for _ in range(frames - 20):
+        step()
+    return memory_mb(tracker.model.device) - before
+
+
+def count_operations(
+    model: nn.Module, config: rhmnet.Config, frames: np.ndarray, scribble: np.ndarray
+) -> float:
+    """GFLOP of a frame with the memory full, as PyTorch counts them in the plain network.
+
+    Every frame is stored here, so that the memory fills up soon; its size is what counts.
+    """
+    test = config.test
+    config = override(config, ["test.update_frequency=1", "test.scribble_update_frequency=1"])
+    tracker = PlainTracker(model.eval(), config)
+    tracker.start(frames[0], scribble)
+    for index in range(test.max_memory_length):
+        tracker.step(frames[index])
+    on_cpu = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
+    uncounted = {} if on_cpu is None else {on_cpu: count_attention}
+    with FlopCounterMode(display=False, custom_mapping=uncounted) as counter:
+        tracker.step(frames[0])
+    return counter.get_total_flops() / 1e9
+
+
+def count_attention(
+    query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object
+) -> int:
+    """Operations of one attention by its shapes, which PyTorch does not count on the CPU."""
+    return sdpa_flop_count(query, key, value)
 
 
 def compare(
@@ -216,9 +260,11 @@ def format_row(row: dict, header: bool) -> str:
         "s/frame": f"{row['seconds']:.3f}",
         "backbones": f"{row['backbones']:.2f}",
         "peak MB": f"{row['peak_mb']:.0f}",
-        "growth MB": f"{row['growth_mb']:.0f}",
+        "growth MB": "-" if row["growth_mb"] is None else f"{row['growth_mb']:.0f}",
         **{part: f"{seconds:.3f}" for part, seconds in row["parts"].items()},
+        "GFLOP": f"{row['gflop']:.0f}",
         "GFLOP/s": f"{row['matmul_gflops']:.0f}",
+        "share": f"{row['share']:.0%}",
     }
     if "equal_labels" in row:
         columns["max diff"] = f"{row['largest_difference']:.1e}"
@@ -248,13 +294,23 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=7, help="frames a run (default: 7)")
     parser.add_argument("--repeats", type=int, default=3, help="runs (default: 3)")
     parser.add_argument(
-        "--growth", type=int, default=0, help="frames to track in all (200: growth)"
+        "--growth", type=int, default=0, help="measure growth from frame 20 to this one, as 200"
+    )
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="480x854 and 720x1280, 1, 3 and 8 objects, float32 and bfloat16, --growth 200, "
+        "--compare",
     )
     parser.add_argument("--compare", action="store_true", help="check against the plain network")
     parser.add_argument("--json", default="benchmark.json", metavar="FILE")
     parser.add_argument("--row", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("overrides", nargs="*", metavar="group.field=value")
-    return parser.parse_intermixed_args()
+    args = parser.parse_intermixed_args()
+    if args.full:
+        args.size, args.objects = [(480, 854), (720, 1280)], [1, 3, 8]
+        args.precision, args.growth, args.compare = ["float32", "bfloat16"], 200, True
+    return args
 
 
 def parse_size(text: str) -> tuple[int, int]:

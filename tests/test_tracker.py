@@ -224,6 +224,21 @@ def test_single_steps_give_what_fused_convolutions_give(backbone: str, monkeypat
             assert (features[0] - other).abs().max() <= 1e-5 * scale
 
 
+def test_one_tracker_serves_videos_of_several_sizes() -> None:
+    config = small_config()
+    model = small_model(config)
+    videos = [
+        made_up_video(2, height, width, 2) for height, width in ((48, 80), (64, 32), (48, 80))
+    ]
+    tracker = rhmnet.Tracker(model, config)
+    for video, scribble in videos:
+        alone = rhmnet.Tracker(model, config)
+        for one in (tracker, alone):
+            one.start(video[0], scribble)
+        same = tracker.step(video[1]).probabilities, alone.step(video[1]).probabilities
+        assert torch.allclose(*same, atol=1e-6)
+
+
 def test_labels_are_the_first_largest_channel() -> None:
     prob = torch.randint(0, 3, (4, 50, 60), generator=torch.Generator().manual_seed(0)).float()
     largest = prob.numpy().argmax(0)
