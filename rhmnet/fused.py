@@ -16,7 +16,9 @@ class FusedConv(nn.Module):
     addition, no reordering of weights in every frame. Elsewhere the same in single steps.
     """
 
-    def __init__(self, conv: nn.Conv2d, norm: FrozenBatchNorm2d | None, dtype: torch.dtype) -> None:
+    def __init__(
+        self, conv: nn.Conv2d, norm: FrozenBatchNorm2d | None, dtype: torch.dtype, fused: bool
+    ) -> None:
         super().__init__()
         weight, bias = conv.weight, conv.bias
         if norm is not None:
@@ -26,7 +28,7 @@ class FusedConv(nn.Module):
         self._geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
         self._weight = weight.to(dtype, memory_format=torch.channels_last)
         self._bias = bias.to(dtype)
-        self._fused = has_fused_operators(self._weight)
+        self._fused = fused and has_fused_operators(self._weight)
         self._packed_for: torch.Size | None = None
 
     def forward(self, x: Tensor, relu: bool = True) -> Tensor:
@@ -70,14 +72,15 @@ class FusedBlock(nn.Module):
     follows another one has: so the features that a stage hands out stay whole.
     """
 
-    def __init__(self, block: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, block: nn.Module, dtype: torch.dtype, fused: bool) -> None:
         super().__init__()
         numbers = (n for n in (1, 2, 3) if hasattr(block, f"conv{n}"))
         *first, self.last = (
-            FusedConv(getattr(block, f"conv{n}"), getattr(block, f"bn{n}"), dtype) for n in numbers
+            FusedConv(getattr(block, f"conv{n}"), getattr(block, f"bn{n}"), dtype, fused)
+            for n in numbers
         )
         self.first = nn.ModuleList(first)
-        self.downsample = block.downsample and FusedConv(*block.downsample, dtype)
+        self.downsample = block.downsample and FusedConv(*block.downsample, dtype, fused)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [B, C, H, W]."""
@@ -87,13 +90,16 @@ class FusedBlock(nn.Module):
         return self.last.add_relu_(x, identity)
 
 
-def fuse_backbone(backbone: nn.ModuleDict, dtype: torch.dtype) -> None:
-    """Replace the stem's convolution and the blocks of a frozen-norm ResNet, in place."""
-    backbone["conv1"] = FusedConv(backbone["conv1"], backbone["bn1"], dtype)
+def fuse_backbone(backbone: nn.ModuleDict, dtype: torch.dtype, fused: bool = True) -> None:
+    """Replace the stem's convolution and the blocks of a frozen-norm ResNet, in place.
+
+    fused: use oneDNN's operators where they are; without them the result can be compiled.
+    """
+    backbone["conv1"] = FusedConv(backbone["conv1"], backbone["bn1"], dtype, fused)
     backbone["bn1"], backbone["relu"] = nn.Identity(), nn.Identity()
     for name, stage in backbone.items():
         if name.startswith("layer"):
-            backbone[name] = nn.Sequential(*(FusedBlock(block, dtype) for block in stage))
+            backbone[name] = nn.Sequential(*(FusedBlock(block, dtype, fused) for block in stage))
 
 
 def has_fused_operators(weight: Tensor) -> bool:

@@ -13,16 +13,22 @@ from rhmnet.model import RHMNet
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def prepare_for_tracking(model: RHMNet, precision: str) -> RHMNet:
+def prepare_for_tracking(model: RHMNet, precision: str, compile: bool = False) -> RHMNet:
     """Copy a network with frozen norms folded into convolutions, channels last, one precision.
 
     precision: `float32`, or `bfloat16` / `float16` for all but the soft aggregation and the
     similarity to the initial scribble, which stay in float32.
+    compile: `torch.compile` the feature extractor, on CUDA into graphs that are replayed. What it
+    returns is read within its frame, before the next one overwrites it.
     """
     dtype = DTYPES[precision]
     net = copy.deepcopy(model).eval().requires_grad_(False)
-    fuse_backbone(net.feature_extractor.backbone, dtype)
-    return net.to(dtype=dtype, memory_format=torch.channels_last)
+    fuse_backbone(net.feature_extractor.backbone, dtype, fused=not compile)
+    net.to(dtype=dtype, memory_format=torch.channels_last)
+    if compile:
+        mode = "reduce-overhead" if model.device.type == "cuda" else "default"
+        net.feature_extractor.compile(mode=mode, dynamic=False)
+    return net
 
 
 def weights_version(model: nn.Module) -> tuple:

@@ -208,7 +208,7 @@ class Tracker:
         """Prepare the network again if its weights were changed since."""
         version = weights_version(self.model)
         if self._net is None or self._net_version != version:
-            self._net = prepare_for_tracking(self.model, self.config.precision)
+            self._net = prepare_for_tracking(self.model, self.config.precision, self.config.compile)
             self._net_version = version
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -237,6 +238,19 @@ def test_one_tracker_serves_videos_of_several_sizes() -> None:
             one.start(video[0], scribble)
         same = tracker.step(video[1]).probabilities, alone.step(video[1]).probabilities
         assert torch.allclose(*same, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_features_give_the_same_masks() -> None:
+    model, (video, scribble) = small_model(), made_up_video(3, 48, 80, 2)
+    found = []
+    for compiles in ("false", "true"):
+        tracker = rhmnet.Tracker(model, small_config(f"test.compile={compiles}"))
+        tracker.start(video[0], scribble)
+        found.append([tracker.step(image).probabilities for image in video[1:]])
+    for one, other in zip(*found, strict=True):
+        assert (one - other).abs().max() <= 1e-5
 
 
 def test_labels_are_the_first_largest_channel() -> None:
