@@ -67,7 +67,7 @@ class DataConfig:
     crop_drift: int = 20  # the crop moves by up to this from frame to frame, each way, pixels
     max_tries: int = 20  # crops tried per draw before another draw
     frame_draws: int = 10  # draws of frames from one video before another video
-    max_redraws: int = 500  # rejected draws in a row after which a data set counts as unusable
+    max_redraws: int = 500  # rejected draws in a row, once every video was tried, that are an error
     youtube_weight: float = 92.0  # relative share of Youtube-VOS among video clips; 0: not opened
     davis_weight: float = 8.0  # ... and of DAVIS
     samples_per_epoch: int = 10000  # video clips an epoch, over all processes

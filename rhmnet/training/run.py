@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -52,8 +53,8 @@ def train(stage: str, options: Options, validate: Validate | None = None) -> int
     """
     with ExitStack() as stack:
         processes = stack.enter_context(join_processes(options.device))
-        launched = processes.size > 1
-        stop = stack.enter_context(StopRequest(patient=launched, launched=launched))
+        launched = "TORCHELASTIC_RUN_ID" in os.environ  # and not each process by hand
+        stop = stack.enter_context(StopRequest(patient=processes.size > 1, launched=launched))
         if processes.is_main:
             stack.enter_context(alone_in(options.checkpoint_folder))
         return _Training(stage, options, processes, stop, validate).train()
