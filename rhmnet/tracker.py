@@ -220,7 +220,7 @@ def _labels(prob: Tensor) -> Tensor:
     """
     best, labels = prob[0], torch.ones_like(prob[0], dtype=torch.uint8)
     for channel in range(1, len(prob)):
-        labels[prob[channel] > best] = (channel + 1) % len(prob)
+        labels.masked_fill_(prob[channel] > best, (channel + 1) % len(prob))
         best = torch.maximum(best, prob[channel])
     return labels
 
