@@ -90,6 +90,7 @@ def measure(args: argparse.Namespace) -> dict:
     row["frames_per_second"] = 1 / row["seconds"]
     row["parts"] = time_parts(tracker, lambda: tracker.step(next(video)), device)
     row["peak_mb"] = peak
+    row["attention"] = attention_kernels(lambda: tracker.step(next(video)))
     row["growth_mb"] = growth(tracker, lambda: tracker.step(next(video)), args.growth)
     row["gflop"] = count_operations(model, config, frames, scribble)
     row["matmul_gflops"] = matmul_rate(device, precision)
@@ -104,6 +105,17 @@ class PlainTracker(rhmnet.Tracker):
 
     def _use_current_weights(self) -> None:
         self._net = self.model
+
+
+def attention_kernels(step: Callable) -> list[str]:
+    """Which of PyTorch's attention kernels a frame runs; one that makes the matrix is an error."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        step()
+    prefix = "aten::_scaled_dot_product_"
+    names = {e.key.removeprefix(prefix) for e in seen.key_averages() if e.key.startswith(prefix)}
+    if not names or any("math" in name for name in names):
+        raise InputError(f"attention without a fused kernel: {sorted(names) or 'none seen'}")
+    return sorted(names)
 
 
 def growth(tracker: rhmnet.Tracker, step: Callable, frames: int) -> float | None:
