@@ -61,6 +61,8 @@ class MultiHeadAttention(nn.Module):
         query [1, heads, N, d]; keys and values common [1, heads, M, d] and own [B, heads, M', d].
         For tracking, where `attends_in_parts`.
         """
+        if common[0].shape[2] == 0:  # no softmax over nothing
+            return self.attend(query.expand(len(own[0]), -1, -1, -1), *own)
         out, log_sum = _attend_with_sum(query, *common)
         out = out.expand(len(own[0]), -1, -1, -1)
         if own[0].shape[2] > 0:

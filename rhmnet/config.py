@@ -139,9 +139,7 @@ class TestConfig:
     stored_level: int = 1  # level of a stored entire target: 1 the release's choice, 2 training's
     stored_threshold: float = 0.0  # stored probabilities up to it are zeroed; 0.95 as in training
     precision: str = "float32"  # one of PRECISIONS
-    compile: bool = (
-        False  # torch.compile the feature extractor (CUDA graphs there; CPU: a compiler)
-    )
+    compile: bool = False  # torch.compile the feature extractor; the CPU needs a C++ compiler
     objects_at_once: int = 8  # read and segmented together: more take more memory
 
 

@@ -17,14 +17,12 @@ class FusedConv(nn.Module):
     """
 
     def __init__(
-        self, conv: nn.Conv2d, norm: FrozenBatchNorm2d | None, dtype: torch.dtype, fused: bool
+        self, conv: nn.Conv2d, norm: FrozenBatchNorm2d, dtype: torch.dtype, fused: bool
     ) -> None:
         super().__init__()
-        weight, bias = conv.weight, conv.bias
-        if norm is not None:
-            scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-            weight = weight * scale[:, None, None, None]
-            bias = norm.bias - norm.running_mean * scale
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        weight = conv.weight * scale[:, None, None, None]
+        bias = norm.bias - norm.running_mean * scale
         self._geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
         self._weight = weight.to(dtype, memory_format=torch.channels_last)
         self._bias = bias.to(dtype)

@@ -183,7 +183,7 @@ class RHMNet(nn.Module):
         ):
             some = self.readers[step](some, position, key, value, memory.common)
             # a CPU segments them faster one by one: their feature maps stay small
-            each = len(some) if at_once is None or some.is_cuda else 1
+            each = 1 if at_once and some.device.type == "cpu" else len(some)
             parts.append((some, torch.cat([head(x, skips) for x in some.split(each)])))
         if len(parts) == 1:
             return parts[0]

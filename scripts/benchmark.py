@@ -73,6 +73,7 @@ def measure(args: argparse.Namespace) -> dict:
     fill = config.test.update_frequency * config.test.max_memory_length
     for _ in range(fill + 1):
         tracker.step(next(video))
+    grown = growth(lambda: tracker.step(next(video)), args.growth - fill - 2, device)
     peak = memory_mb(device)  # of the tracker alone, without the unit
     unit = plain_backbone(config.model.backbone, height, width, device)
     runs, units = [], []
@@ -91,7 +92,7 @@ def measure(args: argparse.Namespace) -> dict:
     row["parts"] = time_parts(tracker, lambda: tracker.step(next(video)), device)
     row["peak_mb"] = peak
     row["attention"] = attention_kernels(lambda: tracker.step(next(video)))
-    row["growth_mb"] = growth(tracker, lambda: tracker.step(next(video)), args.growth)
+    row["growth_mb"] = grown
     row["gflop"] = count_operations(model, config, frames, scribble)
     row["matmul_gflops"] = matmul_rate(device, precision)
     row["share"] = row["gflop"] / row["seconds"] / row["matmul_gflops"]
@@ -118,17 +119,27 @@ def attention_kernels(step: Callable) -> list[str]:
     return sorted(names)
 
 
-def growth(tracker: rhmnet.Tracker, step: Callable, frames: int) -> float | None:
-    """Peak memory that a video's frames from the 20th to this one add, MB; None if not asked for.
+def growth(step: Callable, frames: int, device: torch.device) -> float | None:
+    """MB held after so many further frames that were not before; None where there are none.
 
-    The peak before them includes frames with the memory full.
+    What is held now, not the peak: an earlier peak would hide growth below it.
     """
-    if not frames:
+    if frames <= 0:
         return None
-    before = memory_mb(tracker.model.device)
-    for _ in range(frames - 20):
+    before = held_mb(device)
+    for _ in range(frames):
         step()
-    return memory_mb(tracker.model.device) - before
+    return held_mb(device) - before
+
+
+def held_mb(device: torch.device) -> float:
+    """Memory in use now: of the GPU, or the process's resident set (on Linux; else its peak)."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated() / 2**20
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return memory_mb(device)
+    return int(statm.read_text().split()[1]) * resource.getpagesize() / 2**20
 
 
 def count_operations(
@@ -143,7 +154,7 @@ def count_operations(
     tracker = PlainTracker(model.eval(), config)
     tracker.start(frames[0], scribble)
     for index in range(test.max_memory_length):
-        tracker.step(frames[index])
+        tracker.step(frames[index % len(frames)])
     on_cpu = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
     uncounted = {} if on_cpu is None else {on_cpu: count_attention}
     with FlopCounterMode(display=False, custom_mapping=uncounted) as counter:
@@ -306,7 +317,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=7, help="frames a run (default: 7)")
     parser.add_argument("--repeats", type=int, default=3, help="runs (default: 3)")
     parser.add_argument(
-        "--growth", type=int, default=0, help="measure growth from frame 20 to this one, as 200"
+        "--growth",
+        type=int,
+        default=0,
+        help="measure growth to this frame, from when memory is full",
     )
     parser.add_argument(
         "--full",

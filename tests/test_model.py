@@ -170,7 +170,8 @@ def test_bank_replaces_the_initial_memory_of_some_objects() -> None:
     assert bank[0].read().own.key[:, 0, 0, 0].tolist() == [0, 1, 0]
 
 
-def test_tokens_that_objects_share_are_kept_once_and_read_alike() -> None:
+@pytest.mark.parametrize("initially", [0.0, 0.2, 1.1])
+def test_tokens_that_objects_share_are_kept_once_and_read_alike(initially: float) -> None:
     generator = torch.Generator().manual_seed(0)
 
     def draw(marked: float) -> MemoryEntry:
@@ -181,7 +182,7 @@ def test_tokens_that_objects_share_are_kept_once_and_read_alike() -> None:
 
     attention = MultiHeadAttention(16, 2, 0.0).eval()
     query = torch.randn(1, 2, 40, 8, generator=generator)
-    initial = draw(0.2)
+    initial = draw(initially)
     plain, shared = BoundedStepMemory(initial, 3, 1, False), SharedStepMemory(initial, 3)
 
     def check() -> None:
