@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -51,24 +54,25 @@ class MultiHeadAttention(nn.Module):
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
     def attend_in_parts(
-        self,
-        query: Tensor,
-        common: tuple[Tensor, Tensor],
-        own: tuple[Tensor, Tensor],
+        self, query: Tensor, parts: Sequence[tuple[Tensor, Tensor, int]], batch: int
     ) -> Tensor:
-        """As `attend` to all tokens, of which some are the same for all B, [B, N, C].
+        """As `attend` to all tokens of several parts, [batch, N, C]; where `attends_in_parts`.
 
-        query [1, heads, N, d]; keys and values common [1, heads, M, d] and own [B, heads, M', d].
-        For tracking, where `attends_in_parts`.
+        query [1, heads, N, d]. parts: key and value, [1 or batch, heads, M, d], and how often each
+        of their tokens is there; a part may be empty, not all of them.
         """
-        if common[0].shape[2] == 0:  # no softmax over nothing
-            return self.attend(query.expand(len(own[0]), -1, -1, -1), *own)
-        out, log_sum = _attend_with_sum(query, *common)
-        out = out.expand(len(own[0]), -1, -1, -1)
-        if own[0].shape[2] > 0:
-            other, other_sum = _attend_with_sum(query.expand(len(out), -1, -1, -1), *own)
-            share = torch.sigmoid(log_sum - other_sum).unsqueeze(-1)  # of the common tokens
-            out = torch.lerp(other, out, share.to(out.dtype))
+        out = log_sum = None
+        for key, value, times in parts:
+            if key.shape[2] == 0:  # no softmax over nothing
+                continue
+            read, read_sum = _attend_with_sum(query.expand(len(key), -1, -1, -1), key, value)
+            read, read_sum = read.float(), read_sum + math.log(times)
+            if out is None:
+                out, log_sum = read, read_sum
+                continue
+            out = read + torch.sigmoid(log_sum - read_sum).unsqueeze(-1) * (out - read)
+            log_sum = torch.logaddexp(log_sum, read_sum)
+        out = out.to(query.dtype).expand(batch, -1, -1, -1)
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
 

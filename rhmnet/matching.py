@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -42,20 +44,21 @@ class MemoryReader(nn.Module):
         position: Tensor,
         key: Tensor,
         value: Tensor,
-        common: tuple[Tensor, Tensor] | None = None,
+        common: Sequence[tuple[Tensor, Tensor, int]] = (),
     ) -> Tensor:
         """tokens [B * O, N, C], position [N, C], key and value as projected -> [B * O, N, C].
 
-        common: further keys and values, [1, heads, M, C / heads], that all objects read, where
-        their tokens are all the same.
+        common: further keys and values, [1, heads, M, C / heads], that all objects read, and how
+        often; only where the tokens of all objects are the same.
         """
         tokens = tokens + position
-        if common is None:
+        if common:
+            (query,) = self.cross_attn.project(tokens[:1], 0, 1)
+            parts = [*common, (key, value, 1)]
+            read = self.cross_attn.attend_in_parts(query, parts, len(tokens))
+        else:
             (query,) = self.cross_attn.project(tokens, 0, 1)
             read = self.cross_attn.attend(query, key, value)
-        else:
-            (query,) = self.cross_attn.project(tokens[:1], 0, 1)
-            read = self.cross_attn.attend_in_parts(query, common, (key, value))
         tokens = self.norm1(tokens + self.dropout(read))
         hidden = self.dropout(functional.relu(self.linear1(tokens)))
         return self.norm2(tokens + self.dropout(self.linear2(hidden)))

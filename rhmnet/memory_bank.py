@@ -29,13 +29,24 @@ class MemoryEntry(NamedTuple):
     """[B * O, heads, N, C / heads]."""
 
 
+class CommonMemory(NamedTuple):
+    """Tokens that are the same for all objects."""
+
+    key: Tensor
+    """[1, heads, M, C / heads]."""
+    value: Tensor
+    """[1, heads, M, C / heads]."""
+    times: int = 1
+    """How often the memory holds each of them."""
+
+
 class ReadMemory(NamedTuple):
-    """What a step reads, in two parts that attention treats as one."""
+    """What a step reads, in parts that attention treats as one."""
 
     own: MemoryEntry
     """Tokens of each object."""
-    common: MemoryEntry | None = None
-    """Tokens that are the same for all objects, [1, heads, M, C / heads]; None: not told apart."""
+    common: tuple[CommonMemory, ...] = ()
+    """Tokens of all objects; none where they are not told apart."""
 
 
 class StepMemory:
@@ -162,62 +173,99 @@ class SharedStepMemory:
 
     Where no object is marked, a token is the same for all of them, and most of the first step's
     tokens are such. They are kept once, and attention reads them once, whatever the number of
-    objects.
+    objects. The first frame is there twice, with its strokes and with its reliable region: tokens
+    that neither marks are read once for both.
     """
 
     reads_current = False
 
     def __init__(self, initial: MemoryEntry, max_length: int) -> None:
         self._max_length = max_length
-        self._initial = [_tell_apart(initial)]  # then corrections
-        self._stored: list[ReadMemory] = []  # the oldest first
-        self._last: list[ReadMemory] = []
+        self._first: MemoryEntry | None = initial  # in order, until its frame is stored too
+        self._initial = [_split(initial)]  # then corrections
+        self._nothing = _split(_pick(initial, slice(0)))
+        self._twice = self._nothing
+        self._stored: list[_Split] = []  # the oldest first
+        self._last = self._nothing
+        self._kept = self._initial[0]  # all but the last and what is there twice
 
     def store(self, level: ReliabilityLevel, entry: MemoryEntry) -> None:
         """Keep an entry; beyond the limit the second-oldest goes, the first frame's stays."""
-        self._stored.append(_tell_apart(entry))
+        if self._first is not None:
+            twice = _same(entry, self._first) & _same(entry, MemoryEntry(*(x[:1] for x in entry)))
+            self._twice = _split(_pick(entry, twice))
+            self._initial[0] = _split(_pick(self._first, ~twice))
+            entry, self._first = _pick(entry, ~twice), None
+        self._stored.append(_split(entry))
         if len(self._stored) > self._max_length:
             self._stored.pop(1)
+        self._keep()
 
     def replace_last(self, entry: MemoryEntry) -> None:
         """Put a frame in place of the last frame's entry."""
-        self._last = [_tell_apart(entry)]
+        self._last = _split(entry)
 
     def replace_initial(self, entry: MemoryEntry, objects: Tensor) -> None:
         """Put another initial memory in place for some objects alone. objects: bool [O]."""
-        old, choose = _together(self._initial[0]), objects[:, None, None, None]
+        old = _whole(_join_splits([self._initial[0], self._twice]))
+        choose = objects[:, None, None, None]
         mixed = (torch.where(choose, new, x) for new, x in zip(entry, old, strict=True))
-        self._initial[0] = _tell_apart(MemoryEntry(*mixed))
+        self._initial[0] = _split(MemoryEntry(*mixed))
+        if self._stored:
+            self._stored[0] = _join_splits([self._stored[0], self._twice])
+        self._first, self._twice = None, self._nothing
+        self._keep()
 
     def add_initial(self, entry: MemoryEntry) -> None:
         """Let a correction join the initial scribble, for good."""
-        self._initial.append(_tell_apart(entry))
+        self._initial.append(_split(entry))
+        self._keep()
 
     def read(self) -> ReadMemory:
-        """All entries as one."""
-        entries = [*self._initial, *self._stored, *self._last]
-        return ReadMemory(_join([e.own for e in entries]), _join([e.common for e in entries]))
+        """All entries, once each."""
+        own = _join([self._kept.own, self._last.own])
+        once = (CommonMemory(*part.common) for part in (self._kept, self._last))
+        return ReadMemory(own, (*once, CommonMemory(*self._twice.common, times=2)))
+
+    def _keep(self) -> None:
+        self._kept = _join_splits([*self._initial, *self._stored])
+
+
+class _Split(NamedTuple):
+    own: MemoryEntry
+    """Tokens that differ between objects, [O, heads, M, C / heads]."""
+    common: MemoryEntry
+    """Tokens that are the same for all, [1, heads, M, C / heads]."""
+
+
+def _split(entry: MemoryEntry) -> _Split:
+    first = MemoryEntry(*(x[:1] for x in entry))
+    common = _same(entry, first)
+    return _Split(_pick(entry, ~common), _pick(first, common))
+
+
+def _whole(split: _Split) -> MemoryEntry:
+    """All tokens for each object, in another order than they came: attention does not care."""
+    objects = len(split.own.key)
+    return _join([split.own, MemoryEntry(*(x.expand(objects, -1, -1, -1) for x in split.common))])
+
+
+def _same(entry: MemoryEntry, other: MemoryEntry) -> Tensor:
+    """bool [M]: the tokens that two entries share, bit for bit, in all objects."""
+    equal = [(x == y).all(3).all(1).all(0) for x, y in zip(entry, other, strict=True)]
+    return equal[0] & equal[1]
+
+
+def _pick(entry: MemoryEntry, tokens: Tensor | slice) -> MemoryEntry:
+    return MemoryEntry(*(x[:, :, tokens] for x in entry))
 
 
 def _join(entries: list[MemoryEntry]) -> MemoryEntry:
     return MemoryEntry(*(torch.cat(parts, dim=2) for parts in zip(*entries, strict=True)))
 
 
-def _tell_apart(entry: MemoryEntry) -> ReadMemory:
-    """Split an entry's tokens into those that differ between objects and those that do not."""
-    differ = torch.stack([(x[1:] != x[:1]).flatten(0, 1).any(-1).any(0) for x in entry]).any(0)
-    own, common = differ.nonzero()[:, 0], (~differ).nonzero()[:, 0]
-    return ReadMemory(
-        MemoryEntry(*(x.index_select(2, own) for x in entry)),
-        MemoryEntry(*(x[:1].index_select(2, common) for x in entry)),
-    )
-
-
-def _together(memory: ReadMemory) -> MemoryEntry:
-    """All tokens for each object, in another order than they came: attention does not care."""
-    objects = len(memory.own.key)
-    common = MemoryEntry(*(x.expand(objects, -1, -1, -1) for x in memory.common))
-    return _join([memory.own, common])
+def _join_splits(splits: list[_Split]) -> _Split:
+    return _Split(*(_join(list(entries)) for entries in zip(*splits, strict=True)))
 
 
 class MemoryBank:
@@ -250,6 +298,6 @@ class MemoryBank:
 
 
 STATE_CLASSES = [
-    *(MemoryBank, BoundedStepMemory, SharedStepMemory, MemoryEntry, ReadMemory, ReliabilityLevel)
+    *(MemoryBank, BoundedStepMemory, SharedStepMemory, MemoryEntry, _Split, ReliabilityLevel)
 ]
 """What a tracker's snapshot is made of besides tensors: for `torch.load` to take it safely."""

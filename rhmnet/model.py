@@ -115,12 +115,11 @@ class RHMNet(nn.Module):
 
     def bounded_bank(self, initial: list[MemoryEntry], max_length: int) -> MemoryBank:
         """An empty bank for tracking, which keeps max_length stored frames per step and level."""
-        several = len(initial[0].key) > 1
         return MemoryBank(
             initial,
             max_length,
             1 + self.config.scribble_memory_for_mask,
-            share=several and attends_in_parts(self.device),
+            share=attends_in_parts(self.device),
         )
 
     def expand(

@@ -170,42 +170,55 @@ def test_bank_replaces_the_initial_memory_of_some_objects() -> None:
     assert bank[0].read().own.key[:, 0, 0, 0].tolist() == [0, 1, 0]
 
 
+@pytest.mark.parametrize("objects", [1, 3])
 @pytest.mark.parametrize("initially", [0.0, 0.2, 1.1])
-def test_tokens_that_objects_share_are_kept_once_and_read_alike(initially: float) -> None:
+def test_tokens_that_are_alike_are_read_once_with_the_same_result(
+    initially: float, objects: int
+) -> None:
     generator = torch.Generator().manual_seed(0)
 
+    def mark(frame: Tensor, marked: float) -> MemoryEntry:
+        """Two heads, 40 tokens; about a share of them is marked, for each object in its way."""
+        here = torch.rand(40, generator=generator) < marked
+        own = torch.randn(2, objects, 2, 40, 8, generator=generator)
+        return MemoryEntry(*torch.where(here[:, None], own, frame))  # key, value
+
     def draw(marked: float) -> MemoryEntry:
-        """Two heads, 40 tokens; about a share of them differs between the three objects."""
-        differ = torch.rand(40, generator=generator) < marked
-        common, own = (torch.randn(2, n, 2, 40, 8, generator=generator) for n in (1, 3))
-        return MemoryEntry(*torch.where(differ[:, None], own, common))  # key, value
+        return mark(torch.randn(2, 1, 2, 40, 8, generator=generator), marked)
 
     attention = MultiHeadAttention(16, 2, 0.0).eval()
     query = torch.randn(1, 2, 40, 8, generator=generator)
-    initial = draw(initially)
+    first = torch.randn(2, 1, 2, 40, 8, generator=generator)
+    initial = mark(first, initially)
     plain, shared = BoundedStepMemory(initial, 3, 1, False), SharedStepMemory(initial, 3)
 
-    def check() -> None:
-        ((key, value), _), (own, common) = plain.read(), shared.read()
-        assert own.key.shape[2] + common.key.shape[2] == key.shape[2]
+    def check() -> int:
+        """Tokens that are read in one go, of those that are held."""
+        (key, value), _ = plain.read()
+        own, common = shared.read()
+        assert own.key.shape[2] + sum(c.times * c.key.shape[2] for c in common) == key.shape[2]
         with torch.no_grad():
-            whole = attention.attend(query.expand(3, -1, -1, -1), key, value)
-            parts = attention.attend_in_parts(query, common, own)
+            whole = attention.attend(query.expand(objects, -1, -1, -1), key, value)
+            parts = attention.attend_in_parts(query, [*common, (*own, 1)], objects)
         assert torch.allclose(whole, parts, atol=1e-5)
+        return sum(c.key.shape[2] for c in common if c.times > 1)
 
-    check()
-    for marked in (0.0, 0.3, 1.0, 0.1, 0.0):
-        entry, last, correction = draw(marked), draw(0.2), draw(0.1)
+    assert check() == 0
+    for entry in (mark(first, 0.1), draw(0.3), draw(1.0), draw(0.1), draw(0.0)):
+        last = draw(0.2)
         for memory in (plain, shared):
             memory.store(ReliabilityLevel.RELIABLE, entry)
             memory.replace_last(last)
-        check()
-    other = draw(0.5)
+        twice = check()
+        assert (twice > 20) if initially < 1 else (twice == 0)
+    correction, other = draw(0.1), draw(0.5)
     for memory in (plain, shared):
         memory.add_initial(correction)
-        memory.replace_initial(other, torch.tensor([False, True, False]))
+        memory.replace_initial(other, torch.arange(objects) == 0)
+    assert check() == 0
+    for memory in (plain, shared):
+        memory.store(ReliabilityLevel.RELIABLE, other)
     check()
-    assert shared.read().common.key.shape[0] == 1
 
 
 @pytest.mark.parametrize(
