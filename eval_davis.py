@@ -15,7 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import rhmnet
-from rhmnet.errors import run_command
+from rhmnet.command import run_command
 from rhmnet.evaluation.command import choose_device, choose_groups, find_checkpoint, parse_davis
 from rhmnet.evaluation.davis import open_davis, parse_year, reading_of, select
 from rhmnet.evaluation.report import build_report, format_report, write_report

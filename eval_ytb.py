@@ -19,7 +19,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import rhmnet
-from rhmnet.errors import run_command
+from rhmnet.command import run_command
 from rhmnet.evaluation.command import choose_device, find_checkpoint, parse_youtube
 from rhmnet.evaluation.davis import select
 from rhmnet.evaluation.report import write_tables

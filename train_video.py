@@ -18,7 +18,7 @@ code of its own, torchrun into 1.)
 
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from rhmnet.errors import run_command
+from rhmnet.command import run_command
 from rhmnet.evaluation.validation import davis_validation
 from rhmnet.training.options import parse_options
 from rhmnet.training.run import train

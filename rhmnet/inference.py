@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import nn
 
+from rhmnet.attention import attends_in_parts
 from rhmnet.fused import fuse_backbone
 from rhmnet.model import RHMNet
 
@@ -15,6 +16,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 def prepare_for_tracking(model: RHMNet, precision: str, compile: bool = False) -> RHMNet:
     """Copy a network with frozen norms folded into convolutions, channels last, one precision.
+
+    On the CPU its banks share tokens in the first step.
 
     precision: `float32`, or `bfloat16` / `float16` for all but the soft aggregation and the
     similarity to the initial scribble, which stay in float32.
@@ -25,6 +28,7 @@ def prepare_for_tracking(model: RHMNet, precision: str, compile: bool = False) -
     net = copy.deepcopy(model).eval().requires_grad_(False)
     fuse_backbone(net.feature_extractor.backbone, dtype, fused=not compile)
     net.to(dtype=dtype, memory_format=torch.channels_last)
+    net.shares_tokens = attends_in_parts(model.device)
     if compile:
         mode = "reduce-overhead" if model.device.type == "cuda" else "default"
         net.feature_extractor.compile(mode=mode, dynamic=False)

@@ -60,5 +60,5 @@ class MemoryReader(nn.Module):
             (query,) = self.cross_attn.project(tokens, 0, 1)
             read = self.cross_attn.attend(query, key, value)
         tokens = self.norm1(tokens + self.dropout(read))
-        hidden = self.dropout(functional.relu(self.linear1(tokens)))
+        hidden = self.dropout(functional.relu(self.linear1(tokens), inplace=True))
         return self.norm2(tokens + self.dropout(self.linear2(hidden)))

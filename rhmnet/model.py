@@ -13,7 +13,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rhmnet.attention import attends_in_parts
 from rhmnet.config import STRIDE, Config
 from rhmnet.feature_extractor import FeatureExtractor, load_backbone
 from rhmnet.labels import num_channels, one_hot, valid_objects
@@ -42,6 +41,9 @@ HEAD_STRIDE = 4
 
 class RHMNet(nn.Module):
     """Reliability-guided hierarchical memory network (the paper's framework figure)."""
+
+    shares_tokens = False
+    """Whether banks for tracking keep once what the first step would read several times."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -119,7 +121,7 @@ class RHMNet(nn.Module):
             initial,
             max_length,
             1 + self.config.scribble_memory_for_mask,
-            share=attends_in_parts(self.device),
+            share=self.shares_tokens,
         )
 
     def expand(

@@ -4,18 +4,21 @@
     python scripts/benchmark.py --objects 1 3                             # minutes
     python scripts/benchmark.py --full                                    # everything; hours
     python scripts/benchmark.py model.backbone=resnet101 --objects 1      # settings come first
+    python scripts/benchmark.py --checkpoint model.pth.tar --compare \\
+        --video dog.mp4 --scribble strokes.png --objects 1
 
 The unit is torchvision's ResNet (the configuration's), stem to layer3, eager, float32, on one frame
-padded to multiples of 16, timed in the same process. Weights and frames are random; on the CPU the
-first step reads unmarked tokens once for all objects, and with random weights only the strokes'
-are marked. Each row is measured in a process of its own, so that peak memory is its own.
-`share` is the part of the measured matrix-product rate that is reached, by the operations that the
-plain network, which shares nothing, counts for a frame with its memory full.
+padded to multiples of 16, timed in the same process. Weights and frames are random unless they are
+given; on the CPU the first step reads unmarked tokens once for all objects, and with random weights
+only the strokes' are marked. Each row is measured in a process of its own, so that peak memory is
+its own. `share` is the part of the measured matrix-product rate that is reached, by the operations
+of a frame with the memory full.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import itertools
 import json
 import platform
@@ -34,8 +37,17 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 import rhmnet
+from rhmnet.attention import attends_in_parts
+from rhmnet.command import run_command
 from rhmnet.config import override
-from rhmnet.errors import InputError, run_command
+from rhmnet.errors import InputError
+from rhmnet.evaluation.weights import load_model
+from rhmnet.labels import BACKGROUND
+from rhmnet.segment.source import open_source
+from rhmnet.segment.strokes import StrokeOptions, read_strokes
+
+MOST_FRAMES = 32
+"""Of a video: enough to fill the memory, few enough to hold."""
 
 
 def main() -> None:
@@ -44,11 +56,9 @@ def main() -> None:
         print(json.dumps(measure(args)))
         return
     rows = []
-    for size in args.size:
-        for precision in args.precision:
-            for objects in args.objects:
-                rows.append(run_row(args, size, precision, objects))
-                print(format_row(rows[-1], header=len(rows) == 1), flush=True)
+    for size, precision, objects in itertools.product(args.size, args.precision, args.objects):
+        rows.append(run_row(args, size, precision, objects))
+        print(format_row(rows[-1], header=len(rows) == 1), flush=True)
     report = {"machine": describe(args.device), "frames": args.frames, "rows": rows}
     Path(args.json).write_text(json.dumps(report, indent=1))
     print(f"\n{report['machine']}; memory full, median of {args.repeats} runs; wrote {args.json}")
@@ -57,16 +67,16 @@ def main() -> None:
 def measure(args: argparse.Namespace) -> dict:
     """One row: a video of random frames with the memory full, and its parts."""
     device = torch.device(args.device)
-    (height, width), (objects,), (precision,) = args.size[0], args.objects, args.precision
+    (precision,) = args.precision
     config = rhmnet.load_config(args.config, args.overrides)
-    config = override(config, [f"test.precision={precision}"])
-    torch.manual_seed(0)
-    model = rhmnet.RHMNet(config).to(device)
-    rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, (8, height, width, 3), dtype=np.uint8)
-    scribble = np.zeros((height, width), dtype=np.uint8)
-    for i, left in enumerate(np.linspace(0, width - 20, objects).astype(int), start=1):
-        scribble[height // 3 : height // 2, left : left + 12] = i
+    config = override(config, [f"test.precision={precision}", "model.pretrained=none"])
+    model, _ = load_model(config, args.checkpoint)
+    model.to(device)
+    if args.video:
+        frames, scribble = read_video(args.video, args.scribble, *args.objects)
+    else:
+        frames, scribble = random_video(*args.size[0], *args.objects)
+    (height, width), objects = scribble.shape, int(scribble[scribble != BACKGROUND].max())
     tracker = rhmnet.Tracker(model, config)
     video = itertools.cycle(frames)
     tracker.start(next(video), scribble)
@@ -101,8 +111,26 @@ def measure(args: argparse.Namespace) -> dict:
     return row
 
 
+def random_video(height: int, width: int, objects: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frames [8, H, W, 3], and a stroke of each object on the first."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (8, height, width, 3), dtype=np.uint8)
+    scribble = np.zeros((height, width), dtype=np.uint8)
+    for i, left in enumerate(np.linspace(0, width - 20, objects).astype(int), start=1):
+        scribble[height // 3 : height // 2, left : left + 12] = i
+    return frames, scribble
+
+
+def read_video(path: str, scribble: Path, objects: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first frames of a video, [T, H, W, 3], and the strokes on the very first."""
+    source = open_source(path)
+    strokes = read_strokes([scribble], source, StrokeOptions(frame=0, num_objects=objects))
+    frames = itertools.islice(source.forward(0, source.size), MOST_FRAMES)
+    return np.stack(list(frames)), strokes.maps[0]
+
+
 class PlainTracker(rhmnet.Tracker):
-    """Tracks with the network as it is: float32, norms not folded."""
+    """Tracks with the network as it is: float32, norms not folded, no tokens shared."""
 
     def _use_current_weights(self) -> None:
         self._net = self.model
@@ -145,13 +173,16 @@ def held_mb(device: torch.device) -> float:
 def count_operations(
     model: nn.Module, config: rhmnet.Config, frames: np.ndarray, scribble: np.ndarray
 ) -> float:
-    """GFLOP of a frame with the memory full, as PyTorch counts them in the plain network.
+    """GFLOP of a frame with the memory full, as PyTorch counts them without fused operators.
 
-    Every frame is stored here, so that the memory fills up soon; its size is what counts.
+    Tokens are shared as in tracking. Every frame is stored here, so that the memory fills up soon;
+    its size is what counts.
     """
     test = config.test
     config = override(config, ["test.update_frequency=1", "test.scribble_update_frequency=1"])
-    tracker = PlainTracker(model.eval(), config)
+    model = copy.deepcopy(model).eval()
+    model.shares_tokens = attends_in_parts(model.device)
+    tracker = PlainTracker(model, config)
     tracker.start(frames[0], scribble)
     for index in range(test.max_memory_length):
         tracker.step(frames[index % len(frames)])
@@ -199,16 +230,29 @@ def time_parts(tracker: rhmnet.Tracker, step: Callable, device: torch.device) ->
 
         return [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
 
+    def timed(function: Callable) -> Callable:
+        def run(*args: object) -> Tensor:
+            synchronize(device)
+            start = time.perf_counter()
+            result = function(*args)
+            synchronize(device)
+            spent["aggregate"] = spent.get("aggregate", 0.0) + time.perf_counter() - start
+            return result
+
+        return run
+
     watched = [
         (net.feature_extractor.backbone[s], "backbone") for s in ("layer1", "layer2", "layer3")
     ]
     watched += [(m, "encode") for m in net.encoders] + [(m, "read") for m in net.readers]
     watched += [(m, "heads") for m in (net.reliable_head, *net.entire_heads)]
     handles = [handle for module, part in watched for handle in watch(module, part)]
+    net._aggregate = timed(net._aggregate)
     count = 5
     total = clock(step, count, device, mean=True)
     for handle in handles:
         handle.remove()
+    del net._aggregate
     parts = {part: seconds / count for part, seconds in spent.items()}
     return {**parts, "rest": total - sum(parts.values())}
 
@@ -267,7 +311,11 @@ def run_row(args: argparse.Namespace, size: tuple[int, int], precision: str, obj
     command += ["--device", args.device, "--size", f"{size[0]}x{size[1]}", "--precision", precision]
     command += ["--objects", str(objects), "--frames", str(args.frames)]
     command += ["--repeats", str(args.repeats), "--growth", str(args.growth)]
-    command += ["--compare"] * args.compare + args.overrides
+    for option in ("checkpoint", "video", "scribble"):
+        if (value := getattr(args, option)) is not None:
+            command += [f"--{option}", str(value)]
+    command += ["--compare"] * args.compare + ["--keep-memory"] * args.keep_memory
+    command += args.overrides
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1].removeprefix("error: ")
@@ -313,6 +361,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ... (default: cpu)")
     parser.add_argument("--size", nargs="+", type=parse_size, default=[(480, 854)], metavar="HxW")
     parser.add_argument("--objects", nargs="+", type=int, default=[1, 3, 8])
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="(default: random weights)")
+    parser.add_argument(
+        "--video",
+        help=f"use the first {MOST_FRAMES} frames of a video file, a folder or 'a/*.jpg', over and "
+        "over, at its size; with --objects N, the number of its objects",
+    )
+    parser.add_argument("--scribble", type=Path, metavar="FILE", help="strokes on its first frame")
     parser.add_argument("--precision", nargs="+", default=["float32"])
     parser.add_argument("--frames", type=int, default=7, help="frames a run (default: 7)")
     parser.add_argument("--repeats", type=int, default=3, help="runs (default: 3)")
@@ -328,11 +383,23 @@ def parse() -> argparse.Namespace:
         help="480x854 and 720x1280, 1, 3 and 8 objects, float32 and bfloat16, --growth 200, "
         "--compare",
     )
+    parser.add_argument(
+        "--keep-memory",
+        action="store_true",
+        help="let the process keep freed memory, as eval_davis.py and the others do; it speeds up "
+        "the unit more than the tracker (default: as Python programs are)",
+    )
     parser.add_argument("--compare", action="store_true", help="check against the plain network")
     parser.add_argument("--json", default="benchmark.json", metavar="FILE")
     parser.add_argument("--row", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("overrides", nargs="*", metavar="group.field=value")
     args = parser.parse_intermixed_args()
+    if (args.video is None) != (args.scribble is None):
+        parser.error("--video and --scribble: expected both or neither")
+    if args.video and len(args.objects) > 1:
+        parser.error("--video: expected --objects N, the number of objects in --scribble")
+    if args.video:
+        args.size = args.size[:1]  # the video's counts
     if args.full:
         args.size, args.objects = [(480, 854), (720, 1280)], [1, 3, 8]
         args.precision, args.growth, args.compare = ["float32", "bfloat16"], 200, True
@@ -350,4 +417,4 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, keep_memory="--keep-memory" in sys.argv)

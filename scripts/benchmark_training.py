@@ -30,10 +30,10 @@ import torchvision
 from torch import Tensor, nn
 from torch.amp import GradScaler
 
+from rhmnet.command import run_command
 from rhmnet.config import PRECISIONS, Config, load_config
 from rhmnet.data.dataset import build_dataset
 from rhmnet.data.loader import build_loader
-from rhmnet.errors import run_command
 from rhmnet.losses import Criterion
 from rhmnet.model import build_model
 from rhmnet.structures import REDRAW_REASONS, Clip

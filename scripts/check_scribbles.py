@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rhmnet.errors import InputError, run_command
+from rhmnet.command import run_command
+from rhmnet.errors import InputError
 from rhmnet.scribbles.arrange import arrange
 from rhmnet.scribbles.check.trees import check_own, check_root
 from rhmnet.scribbles.placing import replacing

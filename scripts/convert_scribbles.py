@@ -15,7 +15,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rhmnet.errors import InputError, run_command
+from rhmnet.command import run_command
+from rhmnet.errors import InputError
 from rhmnet.labels import MAX_OBJECTS
 from rhmnet.scribbles.convert import SUFFIXES, ConvertOptions, convert
 from rhmnet.scribbles.drawing import parse_size

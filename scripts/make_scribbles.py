@@ -18,8 +18,9 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+from rhmnet.command import run_command
 from rhmnet.data.lists import read_list
-from rhmnet.errors import InputError, run_command
+from rhmnet.errors import InputError
 from rhmnet.labels import MAX_OBJECTS
 from rhmnet.scribbles.make import Recipe, make_scribbles, write_coco_list
 from rhmnet.scribbles.placing import place

@@ -11,8 +11,8 @@ import argparse
 import os
 from pathlib import Path
 
+from rhmnet.command import run_command
 from rhmnet.data.synthetic import SIZES, write_trees
-from rhmnet.errors import run_command
 
 
 def main() -> None:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rhmnet.errors import InputError, run_command
+from rhmnet.command import run_command
+from rhmnet.errors import InputError
 from rhmnet.evaluation.davis import open_davis, parse_year, reading_of, select
 from rhmnet.evaluation.manifest import check_newer, check_weights
 from rhmnet.evaluation.report import build_report, format_report, write_report

@@ -26,7 +26,8 @@ import numpy as np
 from PIL import Image
 
 import rhmnet
-from rhmnet.errors import InputError, run_command
+from rhmnet.command import run_command
+from rhmnet.errors import InputError
 from rhmnet.evaluation.command import choose_device, davis_parser, find_checkpoint, parse
 from rhmnet.evaluation.davis import Davis, open_davis, parse_year, reading_of, select
 from rhmnet.evaluation.report import VideoScores, global_row, object_rows

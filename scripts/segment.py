@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import rhmnet
-from rhmnet.errors import run_command
+from rhmnet.command import run_command
 from rhmnet.evaluation.weights import load_model, made_by
 from rhmnet.segment.options import capped, manifest, parse
 from rhmnet.segment.outputs import check_outputs, write_outputs

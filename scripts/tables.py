@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rhmnet.errors import InputError, run_command
+from rhmnet.command import run_command
+from rhmnet.errors import InputError
 
 DAVIS_ROWS = {
     "davis16": "DAVIS-2016 val, objects merged (standard)",

@@ -22,13 +22,14 @@ LEAVES = {
 }
 MAY_IMPORT = {
     "errors": set(),
+    "command": {"errors"},
     "labels": set(),
     "structures": set(),
     "config": {"errors"},
     **{leaf: {"labels", "structures", *extra} for leaf, extra in LEAVES.items()},
     "model": BASE | set(LEAVES),
     "fused": set(),
-    "inference": {"model", "fused"},
+    "inference": {"model", "fused", "attention"},
     "inputs": {"errors", "labels"},
     "tracker": BASE | {"model", "memory_bank", "segmentation_head", "inference", "inputs"},
     "checkpoint": BASE | {"model"},

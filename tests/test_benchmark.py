@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 from small import OVERRIDES
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "benchmark.py"
@@ -26,7 +28,7 @@ def test_row_by_row_with_comparison(tmp_path: Path) -> None:
     assert 0 < row["share"] < 2 and row["growth_mb"] is None
     assert row["attention"] == ["flash_attention_for_cpu"]
     assert row["seconds"] > 0 and row["backbones"] > 0 and row["peak_mb"] > 0
-    assert {"backbone", "encode", "read", "heads", "rest"} == row["parts"].keys()
+    assert {"backbone", "encode", "read", "heads", "aggregate", "rest"} == row["parts"].keys()
     assert row["largest_difference"] <= 1e-4 and row["equal_labels"] >= 0.999
 
 
@@ -35,3 +37,26 @@ def test_bad_options_are_one_line() -> None:
     done = run("model.backbone=vgg", "--objects", "1")
     assert done.returncode == 2 and "model.backbone='vgg'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_video_of_the_users(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for index in range(3):
+        image = rng.integers(0, 256, (48, 80, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / f"{index}.png"), image)
+    strokes = np.zeros((48, 80), np.uint8)
+    strokes[10:20, 10:20], strokes[30:40, 50:60] = 1, 2  # an object, and background
+    scribble = tmp_path / "strokes" / "0.png"
+    scribble.parent.mkdir()
+    cv2.imwrite(str(scribble), strokes)
+    out, video = tmp_path / "b.json", ["--video", str(tmp_path), "--scribble", str(scribble)]
+    options = ["--frames", "1", "--repeats", "1", "--compare", "--json", str(out)]
+    done = run(*OVERRIDES, *video, "--objects", "1", *options)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(out.read_text())["rows"]
+    assert row["objects"] == 1 and row["size"] == "48x80"
+    assert row["largest_difference"] <= 1e-4
+    assert "both or neither" in run(*video[:2]).stderr
+    assert "expected --objects N" in run(*video, "--objects", "1", "2").stderr
+    done = run(*OVERRIDES, *video[:2], "--scribble", str(tmp_path / "no.png"), "--objects", "1")
+    assert done.returncode == 2 and "no.png" in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,50 @@
+"""The process of a command line: how it reports errors, how it gets its memory."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Callable
+
+from rhmnet.errors import InputError
+
+
+def run_command(main: Callable[[], int | None], keep_memory: bool = True) -> None:
+    """Run a command line's `main`; an `InputError` becomes one line on stderr and exit code 2.
+
+    Ctrl-C exits with 130. Anything else is a defect of ours and keeps its traceback.
+    keep_memory: see `keep_freed_memory`.
+    """
+    if keep_memory:
+        keep_freed_memory()
+    try:
+        code = main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 130
+    sys.exit(code or 0)
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep what it frees, for its next tensors; whether that could be arranged.
+
+    glibc gives large blocks back to the system at once, and fresh ones are mapped page by page: on
+    the CPU that costs a training step up to a third of its time. For programs, not for a library:
+    the whole process is affected. Left alone where the user chose something (MALLOC_...,
+    LD_PRELOAD), and where the C library is another.
+    """
+    if any(name.startswith("MALLOC_") for name in os.environ) or os.environ.get("LD_PRELOAD"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None) if os.name == "posix" else None, "mallopt", None)
+    if mallopt is None:
+        return False
+    return all(mallopt(name, _BYTES) == 1 for name in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD))
+
+
+M_TRIM_THRESHOLD = -1  # of malloc.h
+M_MMAP_THRESHOLD = -3
+_BYTES = 2**31 - 1
