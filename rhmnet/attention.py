@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -49,6 +50,8 @@ class MultiHeadAttention(nn.Module):
             scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
             weights = scores.softmax(-1).to(value.dtype)
             out = drop(weights, dropout) @ value
+        elif _attends_by_rows(query):
+            out = _attend_by_rows(query, key, value)
         else:
             out = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
         return self.out_proj(out.transpose(1, 2).flatten(2))
@@ -87,6 +90,38 @@ _FLASH_ON_CPU = "_scaled_dot_product_flash_attention_for_cpu"
 def _attend_with_sum(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     """Attention [B, heads, N, d], and the log of each softmax's denominator, [B, heads, N]."""
     return getattr(torch.ops.aten, _FLASH_ON_CPU)(query, key, value)
+
+
+ROWS = 324
+"""Queries at a time: their scores stay near the processor."""
+
+
+def _attends_by_rows(query: Tensor) -> bool:
+    """Whether this processor multiplies bfloat16 fast in large products alone.
+
+    torch's CPU attention makes small ones, which are fast with AMX.
+    """
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16 or query.requires_grad:
+        return False
+    has = (
+        getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")
+    )
+    products, amx = (bool(ask and ask()) for ask in has)
+    return products and not amx
+
+
+def _attend_by_rows(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Scaled dot-product attention, some queries of a head at a time, without gradients."""
+    query = query * query.shape[-1] ** -0.5
+    batch, heads, count, depth = query.shape
+    out = query.new_empty(batch, count, heads, depth).transpose(1, 2)
+    scores = query.new_empty(min(ROWS, count), key.shape[2])
+    for b, h in itertools.product(range(batch), range(heads)):
+        transposed, read = key[b, h].t(), value[b, h]
+        for some, result in zip(query[b, h].split(ROWS), out[b, h].split(ROWS), strict=True):
+            weights = torch.mm(some, transposed, out=scores[: len(some)])
+            torch.mm(torch.softmax(weights, -1, out=weights), read, out=result)
+    return out
 
 
 class Dropout(nn.Module):

@@ -40,7 +40,7 @@ class FeatureExtractor(nn.Module):
 
     def normalize(self, frames: Tensor) -> Tensor:
         """float32 [..., 3, H, W] with ImageNet's mean and deviation, from uint8 RGB."""
-        return (frames.float() - self.mean) / self.std
+        return (frames - self.mean).div_(self.std)
 
     def forward(self, images: Tensor) -> FrameFeatures:
         """images: normalised [B, 3, H, W], H and W multiples of 16."""

@@ -28,6 +28,8 @@ def prepare_for_tracking(model: RHMNet, precision: str, compile: bool = False) -
     net = copy.deepcopy(model).eval().requires_grad_(False)
     fuse_backbone(net.feature_extractor.backbone, dtype, fused=not compile)
     net.to(dtype=dtype, memory_format=torch.channels_last)
+    for name in ("mean", "std"):  # pixels are normalised in float32
+        setattr(net.feature_extractor, name, getattr(model.feature_extractor, name))
     net.shares_tokens = attends_in_parts(model.device)
     if compile:
         mode = "reduce-overhead" if model.device.type == "cuda" else "default"

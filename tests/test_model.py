@@ -7,8 +7,9 @@ import pytest
 import torch
 from small import made_up_video, small_config, small_model
 from torch import Tensor, nn
+from torch.nn import functional
 
-from rhmnet.attention import MultiHeadAttention, drop
+from rhmnet.attention import ROWS, MultiHeadAttention, _attend_by_rows, drop
 from rhmnet.memory_bank import (
     BoundedStepMemory,
     MemoryBank,
@@ -168,6 +169,13 @@ def test_bank_replaces_the_initial_memory_of_some_objects() -> None:
         torch.tensor([False, True, False]),
     )
     assert bank[0].read().own.key[:, 0, 0, 0].tolist() == [0, 1, 0]
+
+
+def test_attention_by_rows_is_attention() -> None:
+    query, key, value = (torch.randn(2, n, 3, 8).transpose(1, 2) for n in (ROWS + 7, 50, 50))
+    with torch.no_grad():
+        expected = functional.scaled_dot_product_attention(query, key, value)
+        assert torch.allclose(_attend_by_rows(query, key, value), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("objects", [1, 3])
