@@ -103,11 +103,12 @@ def _attends_by_rows(query: Tensor) -> bool:
     """
     if query.device.type != "cpu" or query.dtype != torch.bfloat16 or query.requires_grad:
         return False
-    has = (
-        getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")
-    )
-    products, amx = (bool(ask and ask()) for ask in has)
-    return products and not amx
+    return _cpu_has("avx512_bf16") and not _cpu_has("amx_tile")
+
+
+def _cpu_has(feature: str) -> bool:
+    ask = getattr(torch.cpu, f"_is_{feature}_supported", None)
+    return ask is not None and ask()
 
 
 def _attend_by_rows(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
