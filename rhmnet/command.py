@@ -10,11 +10,11 @@ from collections.abc import Callable
 from rhmnet.errors import InputError
 
 
-def run_command(main: Callable[[], int | None], keep_memory: bool = True) -> None:
+def run_command(main: Callable[[], int | None], keep_memory: bool = False) -> None:
     """Run a command line's `main`; an `InputError` becomes one line on stderr and exit code 2.
 
     Ctrl-C exits with 130. Anything else is a defect of ours and keeps its traceback.
-    keep_memory: see `keep_freed_memory`.
+    keep_memory: call `keep_freed_memory`, which training gains from.
     """
     if keep_memory:
         keep_freed_memory()
@@ -32,10 +32,10 @@ def run_command(main: Callable[[], int | None], keep_memory: bool = True) -> Non
 def keep_freed_memory() -> bool:
     """Let this process keep what it frees, for its next tensors; whether that could be arranged.
 
-    glibc gives large blocks back to the system at once, and fresh ones are mapped page by page: on
-    the CPU that costs a training step up to a third of its time. For programs, not for a library:
-    the whole process is affected. Left alone where the user chose something (MALLOC_...,
-    LD_PRELOAD), and where the C library is another.
+    glibc gives large blocks back to the system at once, and fresh ones are mapped page by page:
+    that took a quarter of a training step on the CPU. For programs, not for a library: the whole
+    process is affected. Left alone where the user chose something (MALLOC_..., LD_PRELOAD), and
+    where the C library is another.
     """
     if any(name.startswith("MALLOC_") for name in os.environ) or os.environ.get("LD_PRELOAD"):
         return False

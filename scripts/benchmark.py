@@ -314,8 +314,7 @@ def run_row(args: argparse.Namespace, size: tuple[int, int], precision: str, obj
     for option in ("checkpoint", "video", "scribble"):
         if (value := getattr(args, option)) is not None:
             command += [f"--{option}", str(value)]
-    command += ["--compare"] * args.compare + ["--keep-memory"] * args.keep_memory
-    command += args.overrides
+    command += ["--compare"] * args.compare + args.overrides
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1].removeprefix("error: ")
@@ -383,12 +382,6 @@ def parse() -> argparse.Namespace:
         help="480x854 and 720x1280, 1, 3 and 8 objects, float32 and bfloat16, --growth 200, "
         "--compare",
     )
-    parser.add_argument(
-        "--keep-memory",
-        action="store_true",
-        help="let the process keep freed memory, as eval_davis.py and the others do; it speeds up "
-        "the unit more than the tracker (default: as Python programs are)",
-    )
     parser.add_argument("--compare", action="store_true", help="check against the plain network")
     parser.add_argument("--json", default="benchmark.json", metavar="FILE")
     parser.add_argument("--row", action="store_true", help=argparse.SUPPRESS)
@@ -417,4 +410,4 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    run_command(main, keep_memory="--keep-memory" in sys.argv)
+    run_command(main)

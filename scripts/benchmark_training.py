@@ -288,4 +288,4 @@ def format_table(report: dict) -> str:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, keep_memory=True)
