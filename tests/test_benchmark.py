@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from small import OVERRIDES
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "benchmark.py"
@@ -32,13 +34,6 @@ def test_row_by_row_with_comparison(tmp_path: Path) -> None:
     assert row["largest_difference"] <= 1e-4 and row["equal_labels"] >= 0.999
 
 
-def test_bad_options_are_one_line() -> None:
-    assert "expected HEIGHTxWIDTH" in run("--size", "480").stderr
-    done = run("model.backbone=vgg", "--objects", "1")
-    assert done.returncode == 2 and "model.backbone='vgg'" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_a_video_of_the_users(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for index in range(3):
@@ -56,7 +51,36 @@ def test_a_video_of_the_users(tmp_path: Path) -> None:
     (row,) = json.loads(out.read_text())["rows"]
     assert row["objects"] == 1 and row["size"] == "48x80"
     assert row["largest_difference"] <= 1e-4
-    assert "both or neither" in run(*video[:2]).stderr
-    assert "expected --objects N" in run(*video, "--objects", "1", "2").stderr
-    done = run(*OVERRIDES, *video[:2], "--scribble", str(tmp_path / "no.png"), "--objects", "1")
-    assert done.returncode == 2 and "no.png" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["--size", "480"], "expected HEIGHTxWIDTH"),
+        (["--video", "v.mp4"], "both or neither"),
+        (["--video", "v.mp4", "--scribble", "0.png"], "expected --objects N"),
+    ],
+)
+def test_bad_options_are_one_line(
+    args: list[str],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *args])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(str(SCRIPT))["parse"]()
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["model.backbone=vgg"], "model.backbone='vgg'"),
+        (["--checkpoint", "no.pth.tar"], "no.pth.tar"),
+    ],
+)
+def test_bad_input_is_one_line(args: list[str], expected: str) -> None:
+    done = run(*args, "--objects", "1")
+    assert done.returncode == 2 and expected in done.stderr
+    assert "Traceback" not in done.stderr
