@@ -33,16 +33,20 @@ def keep_freed_memory() -> bool:
     """Let this process keep what it frees, for its next tensors; whether that could be arranged.
 
     glibc gives large blocks back to the system at once, and fresh ones are mapped page by page:
-    that took a quarter of a training step on the CPU. For programs, not for a library: the whole
-    process is affected. Left alone where the user chose something (MALLOC_..., LD_PRELOAD), and
-    where the C library is another.
+    that took a quarter of a float32 training step on the CPU. For programs, not for a library: the
+    whole process is affected. Left alone where the user chose something (MALLOC_..., LD_PRELOAD),
+    and where the C library is another.
     """
     if any(name.startswith("MALLOC_") for name in os.environ) or os.environ.get("LD_PRELOAD"):
         return False
     mallopt = getattr(ctypes.CDLL(None) if os.name == "posix" else None, "mallopt", None)
     if mallopt is None:
         return False
-    return all(mallopt(name, _BYTES) == 1 for name in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD))
+    # an old glibc refuses more than 32 MiB; without this threshold the other one would do harm: it
+    # ends glibc's own adjustment, and every block above 128 KiB would be mapped anew
+    if not any(mallopt(M_MMAP_THRESHOLD, most) == 1 for most in (_BYTES, 32 * 2**20)):
+        return False
+    return mallopt(M_TRIM_THRESHOLD, _BYTES) == 1
 
 
 M_TRIM_THRESHOLD = -1  # of malloc.h

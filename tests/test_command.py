@@ -9,7 +9,9 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+from rhmnet import command
+
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 
 PROGRAM = """
 import resource, sys
@@ -31,6 +33,7 @@ def run(*args: str, **env: str) -> list[str]:
     return done.stdout.split()
 
 
+@needs_glibc
 def test_memory_is_mapped_once() -> None:
     said, faults = run("keep")
     (faults_without,) = run("leave")
@@ -38,5 +41,36 @@ def test_memory_is_mapped_once() -> None:
     assert int(faults) < 100 < int(faults_without)
 
 
+@needs_glibc
 def test_what_the_user_chose_is_left_alone() -> None:
     assert run("keep", MALLOC_ARENA_MAX="4")[0] == "False"
+
+
+@pytest.mark.parametrize(
+    ("largest", "expected"),
+    [
+        (2**31 - 1, {command.M_MMAP_THRESHOLD: 2**31 - 1, command.M_TRIM_THRESHOLD: 2**31 - 1}),
+        (32 * 2**20, {command.M_MMAP_THRESHOLD: 32 * 2**20, command.M_TRIM_THRESHOLD: 2**31 - 1}),
+        (0, {}),  # trimming alone would make it worse
+    ],
+    ids=["new", "old", "refusing"],
+)
+def test_an_old_glibc_gets_the_most_it_takes(
+    largest: int, expected: dict[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = {}
+
+    class Libc:
+        @staticmethod
+        def mallopt(name: int, value: int) -> int:
+            if name == command.M_MMAP_THRESHOLD and value > largest:
+                return 0
+            taken[name] = value
+            return 1
+
+    for name in [n for n in os.environ if n.startswith(("MALLOC_", "LD_PRELOAD"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(command.os, "name", "posix")
+    monkeypatch.setattr(command.ctypes, "CDLL", lambda _: Libc)
+    assert command.keep_freed_memory() is bool(expected)
+    assert taken == expected
