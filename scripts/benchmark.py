@@ -387,15 +387,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--row", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("overrides", nargs="*", metavar="group.field=value")
     args = parser.parse_intermixed_args()
-    if (args.video is None) != (args.scribble is None):
-        parser.error("--video and --scribble: expected both or neither")
-    if args.video and len(args.objects) > 1:
-        parser.error("--video: expected --objects N, the number of objects in --scribble")
-    if args.video:
-        args.size = args.size[:1]  # the video's counts
     if args.full:
         args.size, args.objects = [(480, 854), (720, 1280)], [1, 3, 8]
         args.precision, args.growth, args.compare = ["float32", "bfloat16"], 200, True
+    if (args.video is None) != (args.scribble is None):
+        parser.error("--video and --scribble: expected both or neither")
+    if args.video and len(args.objects) > 1:
+        parser.error("--video: expected --objects N, those in --scribble, and no --full")
+    if args.video:
+        args.size = args.size[:1]  # the video's counts
     return args
 
 

@@ -59,6 +59,7 @@ def test_a_video_of_the_users(tmp_path: Path) -> None:
         (["--size", "480"], "expected HEIGHTxWIDTH"),
         (["--video", "v.mp4"], "both or neither"),
         (["--video", "v.mp4", "--scribble", "0.png"], "expected --objects N"),
+        (["--video", "v.mp4", "--scribble", "0.png", "--objects", "1", "--full"], "no --full"),
     ],
 )
 def test_bad_options_are_one_line(
