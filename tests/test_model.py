@@ -171,11 +171,20 @@ def test_bank_replaces_the_initial_memory_of_some_objects() -> None:
     assert bank[0].read().own.key[:, 0, 0, 0].tolist() == [0, 1, 0]
 
 
-def test_attention_by_rows_is_attention() -> None:
+def test_attention_by_rows_is_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     query, key, value = (torch.randn(2, n, 3, 8).transpose(1, 2) for n in (ROWS + 7, 50, 50))
     with torch.no_grad():
         expected = functional.scaled_dot_product_attention(query, key, value)
         assert torch.allclose(_attend_by_rows(query, key, value), expected, atol=1e-5)
+
+    called = []
+    monkeypatch.setattr("rhmnet.attention._attend_by_rows", lambda q, k, v: called.append(1) or q)
+    module = MultiHeadAttention(24, 3, 0.0).eval().requires_grad_(False).to(torch.bfloat16)
+    half = [x.to(torch.bfloat16) for x in (query, key, value)]
+    for features in (set(), {"avx512_bf16"}, {"avx512_bf16", "amx_tile"}):
+        monkeypatch.setattr("rhmnet.attention._cpu_has", features.__contains__)
+        module.attend(*half)
+    assert len(called) == 1
 
 
 @pytest.mark.parametrize("objects", [1, 3])
