@@ -43,8 +43,8 @@ from rhmnet.config import override
 from rhmnet.errors import InputError
 from rhmnet.evaluation.weights import load_model
 from rhmnet.labels import BACKGROUND
-from rhmnet.segment.source import open_source
-from rhmnet.segment.strokes import StrokeOptions, read_strokes
+from rhmnet.tools.segment.source import open_source
+from rhmnet.tools.segment.strokes import StrokeOptions, read_strokes
 
 MOST_FRAMES = 32
 """Of a video: enough to fill the memory, few enough to hold."""

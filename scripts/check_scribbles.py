@@ -20,9 +20,9 @@ from PIL import Image
 
 from rhmnet.command import run_command
 from rhmnet.errors import InputError
-from rhmnet.scribbles.arrange import arrange
-from rhmnet.scribbles.check.trees import check_own, check_root
-from rhmnet.scribbles.placing import replacing
+from rhmnet.tools.scribbles.arrange import arrange
+from rhmnet.tools.scribbles.check.trees import check_own, check_root
+from rhmnet.tools.scribbles.placing import replacing
 
 
 def main() -> int:

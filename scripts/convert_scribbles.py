@@ -18,8 +18,8 @@ from pathlib import Path
 from rhmnet.command import run_command
 from rhmnet.errors import InputError
 from rhmnet.labels import MAX_OBJECTS
-from rhmnet.scribbles.convert import SUFFIXES, ConvertOptions, convert
-from rhmnet.scribbles.drawing import parse_size
+from rhmnet.tools.scribbles.convert import SUFFIXES, ConvertOptions, convert
+from rhmnet.tools.scribbles.drawing import parse_size
 
 BY_SUFFIX = {".bmp": "bmp", ".png": "png", ".json": "davis", ".svg": "svg"}
 

@@ -22,12 +22,12 @@ from rhmnet.command import run_command
 from rhmnet.data.lists import read_list
 from rhmnet.errors import InputError
 from rhmnet.labels import MAX_OBJECTS
-from rhmnet.scribbles.make import Recipe, make_scribbles, write_coco_list
-from rhmnet.scribbles.placing import place
-from rhmnet.scribbles.sources.coco import coco_jobs
-from rhmnet.scribbles.sources.maps import folder_jobs, video_jobs
-from rhmnet.scribbles.strokes import StrokeOptions
-from rhmnet.scribbles.workers import default_workers
+from rhmnet.tools.scribbles.make import Recipe, make_scribbles, write_coco_list
+from rhmnet.tools.scribbles.placing import place
+from rhmnet.tools.scribbles.sources.coco import coco_jobs
+from rhmnet.tools.scribbles.sources.maps import folder_jobs, video_jobs
+from rhmnet.tools.scribbles.strokes import StrokeOptions
+from rhmnet.tools.scribbles.workers import default_workers
 
 YEARS = ("2017", "2016")
 COCO_MIN_AREA = 100.0

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from rhmnet.command import run_command
-from rhmnet.data.synthetic import SIZES, write_trees
+from rhmnet.tools.synthetic import SIZES, write_trees
 
 
 def main() -> None:

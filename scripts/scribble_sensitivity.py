@@ -33,7 +33,7 @@ from rhmnet.evaluation.davis import Davis, open_davis, parse_year, reading_of, s
 from rhmnet.evaluation.report import VideoScores, global_row, object_rows
 from rhmnet.evaluation.runner import Evaluation
 from rhmnet.evaluation.weights import load_model, made_by
-from rhmnet.scribbles.strokes import StrokeOptions, draw_scribble
+from rhmnet.tools.scribbles.strokes import StrokeOptions, draw_scribble
 from rhmnet.training.distributed import join_processes
 
 FIRST_DRAWN = 100  # number of the first drawn set, above those of any tree

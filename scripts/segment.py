@@ -16,13 +16,13 @@ from pathlib import Path
 import rhmnet
 from rhmnet.command import run_command
 from rhmnet.evaluation.weights import load_model, made_by
-from rhmnet.segment.options import capped, manifest, parse
-from rhmnet.segment.outputs import check_outputs, write_outputs
-from rhmnet.segment.results import Results
-from rhmnet.segment.source import open_source
-from rhmnet.segment.strokes import StrokeOptions, describe, read_strokes
-from rhmnet.segment.two_way import TwoWay
-from rhmnet.segment.weights import choose_config, find_checkpoint
+from rhmnet.tools.segment.options import capped, manifest, parse
+from rhmnet.tools.segment.outputs import check_outputs, write_outputs
+from rhmnet.tools.segment.results import Results
+from rhmnet.tools.segment.source import open_source
+from rhmnet.tools.segment.strokes import StrokeOptions, describe, read_strokes
+from rhmnet.tools.segment.two_way import TwoWay
+from rhmnet.tools.segment.weights import choose_config, find_checkpoint
 from rhmnet.training.distributed import choose_device
 from rhmnet.training.interrupt import StopRequest
 

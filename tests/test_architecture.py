@@ -35,14 +35,16 @@ MAY_IMPORT = {
     "checkpoint": BASE | {"model"},
     "losses": BASE,
     "visualize": BASE,
-    "data": BASE | {"data", "scribbles"},
-    "scribbles": BASE | {"scribbles", "data", "visualize"},
+    "data": BASE | {"data"},
     "training": BASE | {"training", "model", "losses", "data", "checkpoint", "visualize"},
     "evaluation": BASE | {"evaluation", "model", "tracker", "data", "checkpoint", "visualize"},
-    "segment": BASE
-    | {"segment", "inputs", "data", "scribbles", "tracker", "memory_bank", "checkpoint"}
-    | {"evaluation", "visualize"},
+    "tools/scribbles": BASE | {"tools/scribbles", "data", "visualize"},
+    "tools/segment": BASE
+    | {"tools/segment", "tools/scribbles", "inputs", "data", "tracker", "memory_bank"}
+    | {"checkpoint", "evaluation", "visualize"},
+    "tools/synthetic": BASE | {"tools/synthetic", "tools/scribbles", "data"},
 }
+TOOLS = "tools"
 
 
 def imports_of(path: Path) -> set[str]:
@@ -55,8 +57,13 @@ def imports_of(path: Path) -> set[str]:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        rooms |= {name.split(".")[1] for name in names if name.startswith("rhmnet.")}
+        rooms |= {_room(name.split(".")[1:]) for name in names if name.startswith("rhmnet.")}
     return rooms
+
+
+def _room(parts: list[str]) -> str:
+    """A tool is a room of its own."""
+    return "/".join(parts[: 2 if parts[0] == TOOLS else 1])
 
 
 @pytest.mark.parametrize("room", sorted(MAY_IMPORT))
@@ -69,15 +76,13 @@ def test_room_imports_only_what_it_may(room: str) -> None:
 
 
 def test_every_room_is_listed() -> None:
-    rooms = {p.stem for p in (ROOT / "rhmnet").iterdir() if p.suffix == ".py" or p.is_dir()}
-    assert rooms - {"__init__", "__pycache__"} == set(MAY_IMPORT)
-
-
-def test_data_drawing_of_strokes_is_all_that_data_takes_from_scribbles() -> None:
-    for path in (ROOT / "rhmnet" / "data").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and "scribbles" in (node.module or ""):
-                assert node.module == "rhmnet.scribbles.strokes", path
+    places = [*(ROOT / "rhmnet").iterdir(), *(ROOT / "rhmnet" / TOOLS).iterdir()]
+    modules = [p.relative_to(ROOT / "rhmnet") for p in places if p.suffix == ".py" or p.is_dir()]
+    rooms = {p.with_suffix("").as_posix() for p in modules}
+    ignored = {
+        f"{folder}{name}" for folder in ("", f"{TOOLS}/") for name in ("__init__", "__pycache__")
+    }
+    assert rooms - ignored - {TOOLS} == set(MAY_IMPORT)
 
 
 def test_nothing_imports_the_root_scripts() -> None:

@@ -19,9 +19,9 @@ from test_eval_davis import load_script
 
 import rhmnet
 from rhmnet.data.files import read_image, read_labels
-from rhmnet.data.synthetic.trees import write_trees
 from rhmnet.errors import InputError
 from rhmnet.evaluation import weights
+from rhmnet.tools.synthetic.trees import write_trees
 
 VIDEO, LATE = "valid-000", "00010"
 FRAMES = [f"{number:05d}" for number in range(0, 30, 5)]

@@ -16,9 +16,9 @@ from rhmnet.data.readers import open_coco, open_davis, open_youtube
 from rhmnet.errors import InputError
 from rhmnet.evaluation.davis import open_davis as open_davis_validation
 from rhmnet.evaluation.prompts import read_prompt
-from rhmnet.scribbles.arrange import arrange
-from rhmnet.scribbles.check.trees import check_own, check_root
-from rhmnet.scribbles.formats.maps import write_map
+from rhmnet.tools.scribbles.arrange import arrange
+from rhmnet.tools.scribbles.check.trees import check_own, check_root
+from rhmnet.tools.scribbles.formats.maps import write_map
 
 COCO_NAMES = ("a", "b mit ö")
 VIDEO, YOUTUBE_VIDEO = "bär", "0a1b2c3d4e"

@@ -12,11 +12,18 @@ from PIL import Image
 
 from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
-from rhmnet.scribbles.convert import SUFFIXES, ConvertOptions, convert
-from rhmnet.scribbles.drawing import Drawing, Stroke, clip, guess_num_objects, rasterize, trace
-from rhmnet.scribbles.formats import davis, svg
-from rhmnet.scribbles.formats.maps import write_map
-from rhmnet.scribbles.formats.svg_path import flatten, matrix
+from rhmnet.tools.scribbles.convert import SUFFIXES, ConvertOptions, convert
+from rhmnet.tools.scribbles.drawing import (
+    Drawing,
+    Stroke,
+    clip,
+    guess_num_objects,
+    rasterize,
+    trace,
+)
+from rhmnet.tools.scribbles.formats import davis, svg
+from rhmnet.tools.scribbles.formats.maps import write_map
+from rhmnet.tools.scribbles.formats.svg_path import flatten, matrix
 from rhmnet.visualize import davis_palette
 
 ANY = ConvertOptions()

@@ -12,10 +12,10 @@ from pycocotools import mask as rle_tools
 
 from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
-from rhmnet.scribbles.make import FEW_IMAGES, STAMP, Recipe, make_scribbles, write_coco_list
-from rhmnet.scribbles.sources.coco import coco_jobs
-from rhmnet.scribbles.sources.maps import folder_jobs, video_jobs
-from rhmnet.scribbles.strokes import StrokeOptions
+from rhmnet.tools.scribbles.make import FEW_IMAGES, STAMP, Recipe, make_scribbles, write_coco_list
+from rhmnet.tools.scribbles.sources.coco import coco_jobs
+from rhmnet.tools.scribbles.sources.maps import folder_jobs, video_jobs
+from rhmnet.tools.scribbles.strokes import StrokeOptions
 
 RECIPE = Recipe(3, StrokeOptions())
 

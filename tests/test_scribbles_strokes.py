@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rhmnet.errors import InputError
-from rhmnet.scribbles.hand import draw_lines
-from rhmnet.scribbles.strokes import StrokeOptions, draw_scribble
+from rhmnet.tools.scribbles.hand import draw_lines
+from rhmnet.tools.scribbles.strokes import StrokeOptions, draw_scribble
 
 SIZES = st.integers(1, 90)
 KINDS = ["noise", "blobs", "thin", "holed", "pieces", "border", "pixel", "all"]

@@ -20,9 +20,9 @@ from small import made_up_video, small_config, small_model
 import rhmnet
 from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
-from rhmnet.segment.options import capped
-from rhmnet.segment.summary import best_frame, doubt, write_summary
-from rhmnet.segment.weights import choose_config, find_checkpoint
+from rhmnet.tools.segment.options import capped
+from rhmnet.tools.segment.summary import best_frame, doubt, write_summary
+from rhmnet.tools.segment.weights import choose_config, find_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = (49, 65)  # odd, as cameras and crops make them

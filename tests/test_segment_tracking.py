@@ -15,12 +15,19 @@ from small import made_up_video, small_config, small_model
 import rhmnet
 from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
-from rhmnet.segment.background import WriteBehind, read_ahead
-from rhmnet.segment.merge import FrameMaps, forward_shares, labels_at, measure, merge, to_bytes
-from rhmnet.segment.results import Results
-from rhmnet.segment.source import Source, open_source
-from rhmnet.segment.strokes import Strokes, shrink_strokes
-from rhmnet.segment.two_way import TwoWay
+from rhmnet.tools.segment.background import WriteBehind, read_ahead
+from rhmnet.tools.segment.merge import (
+    FrameMaps,
+    forward_shares,
+    labels_at,
+    measure,
+    merge,
+    to_bytes,
+)
+from rhmnet.tools.segment.results import Results
+from rhmnet.tools.segment.source import Source, open_source
+from rhmnet.tools.segment.strokes import Strokes, shrink_strokes
+from rhmnet.tools.segment.two_way import TwoWay
 
 FRAMES, SIZE = 11, (48, 64)
 

@@ -21,12 +21,12 @@ from rhmnet.config import load_config
 from rhmnet.data.dataset import build_dataset
 from rhmnet.data.files import read_image, read_labels
 from rhmnet.data.sampler import SampleKey
-from rhmnet.data.synthetic import SIZES, trees, write_trees
-from rhmnet.data.synthetic.creatures import BODIES
-from rhmnet.data.synthetic.render import render, shows_everything
-from rhmnet.data.synthetic.scene import Creature, sample_scene
-from rhmnet.data.synthetic.texture import PATTERNS
 from rhmnet.errors import InputError
+from rhmnet.tools.synthetic import SIZES, trees, write_trees
+from rhmnet.tools.synthetic.creatures import BODIES
+from rhmnet.tools.synthetic.render import render, shows_everything
+from rhmnet.tools.synthetic.scene import Creature, sample_scene
+from rhmnet.tools.synthetic.texture import PATTERNS
 
 TINY = SIZES["tiny"]
 COMMAND = Path(__file__).resolve().parents[1] / "scripts" / "make_synthetic.py"

@@ -1,5 +1,0 @@
-"""Data that the project makes itself: creatures that swim over textured grounds."""
-
-from rhmnet.data.synthetic.trees import SIZES, write_trees
-
-__all__ = ["SIZES", "write_trees"]

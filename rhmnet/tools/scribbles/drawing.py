@@ -1,0 +1,192 @@
+"""Strokes as lines, whatever the file they come from; lines to label maps and back.
+
+Every format is read into a `Drawing` and written from one. A label map becomes lines that pass
+through each of its pixels, so that drawing them gives the very same map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import groupby, pairwise
+
+import numpy as np
+
+from rhmnet.errors import InputError
+from rhmnet.labels import BACKGROUND, MAX_OBJECTS
+from rhmnet.tools.scribbles.hand import draw_lines
+
+BACKGROUND_ID = 0
+"""Object id of background strokes in a drawing, as in DAVIS' interactive challenge."""
+_MOST_PIXELS = 2**28
+_FARTHEST = 10**6  # pixels; OpenCV counts sixteenths of them in 32 bits
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """One line of a pen."""
+
+    object_id: int
+    """1..N, or BACKGROUND_ID."""
+    points: np.ndarray
+    """float64 [P, 2] (x, y) in pixels, pixel centres at whole numbers."""
+    thickness: float | None = None
+    """Pixels; None where the file does not say."""
+
+
+@dataclass
+class Drawing:
+    """All strokes of one frame, in drawing order."""
+
+    size: tuple[int, int] | None
+    """H, W in pixels; None where the file does not say."""
+    strokes: list[Stroke]
+    dropped: list[str] = field(default_factory=list)
+    """What the file held that a drawing cannot, one phrase a kind."""
+
+    def num_objects(self) -> int:
+        """The largest object id."""
+        return max((stroke.object_id for stroke in self.strokes), default=0)
+
+
+def rasterize(drawing: Drawing, num_objects: int, thickness: float) -> np.ndarray:
+    """Label map of a drawing, as on disk; later strokes lie on top.
+
+    num_objects: N; background strokes get N + 1. thickness: pixels at 480p, of strokes whose file
+    does not say any.
+    Returns uint8 [H, W]. Raises ValueError for a drawing without size, with larger object ids, or
+    with points that are no numbers or far from any image.
+    """
+    check_drawing(drawing)
+    if not drawing.num_objects() <= num_objects <= MAX_OBJECTS:
+        raise ValueError(
+            f"object {drawing.num_objects()} is above the {min(num_objects, MAX_OBJECTS)} objects; "
+            "renumber it or give a larger --num-objects"
+        )
+    default = thickness * min(drawing.size) / 480
+    labels = np.zeros(drawing.size, np.uint8)
+    for (object_id, width), strokes in groupby(
+        drawing.strokes, key=lambda stroke: (stroke.object_id, stroke.thickness or default)
+    ):
+        lines = [stroke.points[:, ::-1] for stroke in strokes]
+        width = min(width, 2 * sum(drawing.size))  # no more than to fill the image
+        inked = draw_lines(drawing.size, lines, max(1, round(width)))
+        labels[inked] = num_objects + 1 if object_id == BACKGROUND_ID else object_id
+    return labels
+
+
+def check_drawing(drawing: Drawing) -> None:
+    """Raise ValueError for a drawing without a usable size, or with points far from any image."""
+    if drawing.size is None:
+        raise ValueError("the size of the image is not known; give --size WIDTHxHEIGHT")
+    height, width = drawing.size
+    if not (height > 0 and width > 0 and height * width <= _MOST_PIXELS):
+        raise ValueError(f"its size is {width}x{height} pixels; give another --size")
+    for stroke in drawing.strokes:
+        if not (np.abs(stroke.points) <= _FARTHEST).all():
+            raise ValueError(
+                f"a line of object {stroke.object_id} leaves the image by far; mend it"
+            )
+
+
+def clip(drawing: Drawing) -> tuple[Drawing, bool]:
+    """The drawing cut at the image's border, so that points lie in 0..W - 1, 0..H - 1.
+
+    Also returns whether anything lay outside.
+    """
+    height, width = drawing.size
+    last = np.array([width - 1, height - 1])
+    strokes, outside = [], False
+    for stroke in drawing.strokes:
+        lines = _runs_inside(stroke.points, last)
+        outside |= len(lines) != 1 or not np.array_equal(lines[0], stroke.points)
+        strokes += [replace(stroke, points=line.clip(0, last)) for line in lines]
+    return replace(drawing, strokes=strokes), outside
+
+
+def trace(labels: np.ndarray, num_objects: int) -> Drawing:
+    """Lines one pixel thick that `rasterize` draws to exactly the same map.
+
+    labels: uint8 [H, W] as on disk, N + 1 or 255 the background. num_objects: N.
+    """
+    strokes = []
+    for value in np.unique(labels[labels > 0]).tolist():
+        object_id = BACKGROUND_ID if value in (num_objects + 1, BACKGROUND) else value
+        for line in _zigzags(labels == value):
+            strokes.append(Stroke(object_id, line, thickness=1))
+    return Drawing(labels.shape, strokes)
+
+
+def guess_num_objects(labels: np.ndarray) -> int:
+    """N of a map as on disk: 255 is background; without any, the largest label is."""
+    largest = int(labels[labels < BACKGROUND].max(initial=0))
+    return largest if (labels == BACKGROUND).any() else max(0, largest - 1)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """H, W of a text such as 854x480 (width first)."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise InputError(f"size {text!r}: expected WIDTHxHEIGHT in pixels, as in 854x480")
+    return int(height), int(width)
+
+
+def _runs_inside(points: np.ndarray, last: np.ndarray) -> list[np.ndarray]:
+    """The parts of a line inside the image, [P, 2] (x, y) each; its pixels reach half beyond.
+
+    last: x and y of the last pixel's centre.
+    """
+    low, high = -0.5, last + 0.5
+    within = (points >= low) & (points <= high)
+    if within.all() or len(points) == 1:
+        return [points] if within.all() else []
+    runs: list[list[np.ndarray]] = []
+    for start, end in pairwise(points):
+        step = end - start
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sides = np.sort([(low - start) / step, (high - start) / step], axis=0)
+        for axis in np.flatnonzero(step == 0):  # along a border: inside all the way, or never
+            inside = low <= start[axis] <= high[axis]
+            sides[:, axis] = (-np.inf, np.inf) if inside else (np.inf, -np.inf)
+        first, past = max(0.0, sides[0].max()), min(1.0, sides[1].min())
+        if first > past:
+            continue
+        if not runs or first > 0 or (runs[-1][-1] != start).any():
+            runs.append([start + first * step])
+        runs[-1].append(end if past == 1 else start + past * step)
+    return [np.array(run) for run in runs]
+
+
+def _zigzags(mask: np.ndarray) -> list[np.ndarray]:
+    """Lines inside a mask that pass through all of its pixels, float64 [P, 2] (x, y) each.
+
+    A line runs through a row's pixels from left to right, goes on in a run of the next row that
+    touches it, and ends where there is none.
+    """
+    edges = np.diff(np.pad(mask, [(0, 0), (1, 1)]).astype(np.int8), axis=1)
+    rows, starts = np.nonzero(edges == 1)
+    ends = np.nonzero(edges == -1)[1] - 1
+    waiting: dict[int, list[tuple[int, int]]] = {}
+    for row, start, end in zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True):
+        waiting.setdefault(row, []).append((start, end))
+    lines = []
+    for first in sorted(waiting):
+        while waiting[first]:
+            row, (start, end) = first, waiting[first].pop(0)
+            line = [(start, row), (end, row)]
+            while True:
+                touching = [
+                    run
+                    for run in waiting.get(row + 1, [])
+                    if run[0] <= end + 1 >= start - 1 <= run[1]
+                ]
+                if not touching:
+                    break
+                following = touching[0]
+                waiting[row + 1].remove(following)
+                # go back along this row to where a single step leads down
+                above = min(max(following[0], start), end)
+                below = min(max(above, following[0]), following[1])
+                row, (start, end) = row + 1, following
+                line += [(above, row - 1), (below, row), (start, row), (end, row)]
+            lines.append(np.array(line, np.float64))
+    return lines

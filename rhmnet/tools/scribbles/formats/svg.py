@@ -1,0 +1,147 @@
+"""SVG: paths, lines and polylines; a pen's width is the stroke's width.
+
+What a stroke labels is said by its `data-label`, Inkscape label, id or class, or by those of a
+group around it (an Inkscape layer, say): `2`, `object 2` or `background`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+
+from rhmnet.errors import InputError
+from rhmnet.tools.scribbles.drawing import Drawing, Stroke
+from rhmnet.tools.scribbles.formats.names import name_of, object_id
+from rhmnet.tools.scribbles.formats.svg_path import NUMBER, flatten, matrix
+from rhmnet.visualize import davis_palette
+
+_SVG = "{http://www.w3.org/2000/svg}"
+_NAMES = ("data-label", "{http://www.inkscape.org/namespaces/inkscape}label", "id", "class")
+_CORNER = 0.5  # a pixel's centre is half a pixel from its corner
+_SKIPPED = {"defs", "metadata", "title", "desc", "style", "namedview", "image", "clipPath", "mask"}
+
+
+def read(path: Path) -> Drawing:
+    """Strokes of an SVG file; shapes that are no lines are dropped, and said to be.
+
+    Raises InputError that names the file, and the shape that no name labels.
+    """
+    try:
+        root = ElementTree.parse(path).getroot()
+        if root.tag.removeprefix(_SVG) != "svg":
+            raise ElementTree.ParseError(f"its root is {root.tag}")
+        size, to_pixels = _canvas(root)
+        drawing = Drawing(size, [])
+        _collect(path, root, to_pixels, None, None, drawing)
+    except (OSError, ElementTree.ParseError, ValueError, IndexError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: cannot be read as SVG ({error}); save it again") from None
+    drawing.dropped = sorted(set(drawing.dropped))
+    return drawing
+
+
+def write(path: Path, drawing: Drawing) -> None:
+    """Write a drawing: a path a stroke, in the colours of DAVIS' palette, background in white."""
+    height, width = drawing.size
+    ElementTree.register_namespace("", _SVG[1:-1])
+    attributes = {"width": f"{width}", "height": f"{height}", "viewBox": f"0 0 {width} {height}"}
+    root = ElementTree.Element(f"{_SVG}svg", attributes)
+    for stroke in drawing.strokes:
+        points = " L ".join(f"{x:g} {y:g}" for x, y in (stroke.points + _CORNER).tolist())
+        colour = davis_palette()[stroke.object_id % 256] if stroke.object_id else (255, 255, 255)
+        attributes = {
+            "d": f"M {points}",
+            "fill": "none",
+            "stroke": "#" + "".join(f"{channel:02x}" for channel in colour),
+            "stroke-linecap": "round",
+            "data-label": name_of(stroke.object_id),
+        }
+        if stroke.thickness:
+            attributes["stroke-width"] = f"{stroke.thickness:g}"
+        ElementTree.SubElement(root, f"{_SVG}path", attributes)
+    ElementTree.indent(root)
+    ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+
+
+def _canvas(root: ElementTree.Element) -> tuple[tuple[int, int] | None, np.ndarray]:
+    """H, W in pixels (None if not said), and the matrix from user units to pixels."""
+    view = [float(number) for number in NUMBER.findall(root.get("viewBox", ""))]
+    sides = [root.get("width", ""), root.get("height", "")]
+    lengths = [re.fullmatch(r"\s*([\d.]+)(?:px)?\s*", side) for side in sides]
+    if all(lengths):
+        width, height = (float(length[1]) for length in lengths)
+    elif len(view) == 4:  # in %, mm or not at all: the view box counts pixels
+        width, height = view[2:]
+    else:
+        return None, np.eye(3)
+    to_pixels = np.eye(3)
+    if len(view) == 4 and view[2] > 0 and view[3] > 0:
+        to_pixels[:2] = _fit(np.array(view), (width, height), root.get("preserveAspectRatio", ""))
+    return (round(height), round(width)), to_pixels
+
+
+def _fit(view: np.ndarray, sides: tuple[float, float], how: str) -> np.ndarray:
+    """[2, 3] from a view box (x, y, width, height) to an image, by preserveAspectRatio."""
+    scale = sides / view[2:]
+    if "none" not in how:
+        scale[:] = scale.max() if "slice" in how else scale.min()
+    spare = sides - scale * view[2:]
+    shares = [
+        next((share for share, word in ((0, "Min"), (1, "Max")) if axis + word in how), 0.5)
+        for axis in ("x", "Y")
+    ]
+    return np.column_stack([np.diag(scale), spare * shares - scale * view[:2]])
+
+
+def _collect(
+    path: Path,
+    element: ElementTree.Element,
+    to_pixels: np.ndarray,
+    label: int | None,
+    width: float | None,
+    drawing: Drawing,
+) -> None:
+    """Add the strokes of an element and what it holds, in document order."""
+    tag = element.tag.rpartition("}")[2] if isinstance(element.tag, str) else "comment"
+    if tag in _SKIPPED or tag == "comment":
+        return
+    to_pixels = to_pixels @ matrix(element.get("transform", ""))
+    own = (object_id(element.get(key, "")) for key in _NAMES)
+    label = next((found for found in own if found is not None), label)
+    style = re.search(r"stroke-width\s*:\s*([\d.]+)", element.get("style", ""))
+    said = style[1] if style else element.get("stroke-width", "").removesuffix("px")
+    width = float(said) if said else width
+    lines = _lines(tag, element)
+    if lines is None and tag not in ("svg", "g", "a"):
+        drawing.dropped.append(f"{tag} shapes")
+    for line in filter(len, lines or []):
+        if label is None:
+            name = element.get("id") or f"the shape {element.get('d', '')[:30]!r}"
+            raise InputError(
+                f"{path}: {name} has no label; give it, or a group around it, "
+                'data-label="1" or "background"'
+            )
+        points = line @ to_pixels[:2, :2].T + to_pixels[:2, 2] - _CORNER
+        scale = abs(np.linalg.det(to_pixels[:2, :2])) ** 0.5
+        drawing.strokes.append(Stroke(label, points, width * scale if width else None))
+    for child in element:
+        _collect(path, child, to_pixels, label, width, drawing)
+
+
+def _lines(tag: str, element: ElementTree.Element) -> list[np.ndarray] | None:
+    """float64 [P, 2] (x, y) of each line of a shape, user units; None for other elements."""
+    if tag == "path":
+        return flatten(element.get("d", ""))
+    if tag in ("polyline", "polygon"):
+        points = [float(number) for number in NUMBER.findall(element.get("points", ""))]
+        points += points[:2] if tag == "polygon" else []
+        return [np.array(points).reshape(-1, 2)]
+    if tag == "line":
+        return [
+            np.array([float(element.get(key, 0)) for key in ("x1", "y1", "x2", "y2")]).reshape(2, 2)
+        ]
+    return None

@@ -1,0 +1,191 @@
+"""Strokes as a hand would draw them, from masks.
+
+An object's stroke follows the longest path through its skeleton, and now and then a side branch;
+it stops short of the ends, strays a little from the middle and never leaves the object. Background
+strokes wander through what is left, away from the objects. Every draw depends on the generator
+alone, so that a seed gives the same bytes whatever the number of workers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import cv2
+import numpy as np
+from skimage.graph import MCP_Geometric
+
+from rhmnet.errors import InputError
+from rhmnet.tools.scribbles.hand import draw_lines, steer
+from rhmnet.tools.scribbles.skeleton import distance_inside, pieces_of, shrink, skeleton_paths
+
+SKELETON_SIDE = 96  # larger objects are shrunk to it, pixels: a hand sees no finer skeleton
+BACKGROUND_SIDE = 64  # longer side of the grid through which background strokes find their way
+
+
+def _option(default: float | bool, help: str) -> Any:
+    """A field whose help the command line shows."""
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class StrokeOptions:
+    """What a hand does. Lengths are pixels at 480p: they scale with the image's short side."""
+
+    thickness: float = _option(7.0, "of a stroke, pixels at 480p")
+    coverage: float = _option(0.8, "share of a skeleton path that its stroke covers on average")
+    branch_chance: float = _option(0.35, "probability that a side branch gets a stroke too")
+    max_branches: int = _option(3, "side branches that are considered, longest first")
+    jitter: float = _option(0.25, "straying from the middle, share of the half-width there")
+    piece_share: float = _option(
+        0.2, "a separate piece of an object gets a stroke from this share of the largest one on"
+    )
+    background: bool = _option(True, "draw background strokes")
+    background_strokes: int = _option(3, "how many of them")
+    background_length: float = _option(
+        0.4, "of each background stroke on average, share of the image's longer side"
+    )
+    background_margin: float = _option(
+        12.0, "that background strokes keep from objects where there is room, pixels at 480p"
+    )
+    min_area: float = _option(0.0, "objects of fewer pixels (at 480p) get no stroke")
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            if not math.isfinite(getattr(self, option.name)):
+                raise InputError(
+                    f"stroke option {option.name}={getattr(self, option.name)}: expected a number"
+                )
+        for name in ("coverage", "branch_chance", "jitter", "piece_share", "background_length"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"stroke option {name}={getattr(self, name)}: expected 0..1")
+        for name in ("max_branches", "background_strokes", "background_margin", "min_area"):
+            if getattr(self, name) < 0:
+                raise InputError(f"stroke option {name}={getattr(self, name)}: expected >= 0")
+        if self.thickness <= 0:
+            raise InputError(f"stroke option thickness={self.thickness}: expected > 0 pixels")
+
+
+def draw_scribble(
+    labels: np.ndarray,
+    num_objects: int,
+    rng: np.random.Generator,
+    options: StrokeOptions = StrokeOptions(),
+    avoid: np.ndarray | None = None,
+) -> np.ndarray:
+    """Scribble of a dense label map, as on disk.
+
+    labels: uint8 [H, W], 0 background, 1..N objects; other values are nobody's and stay free.
+    num_objects: N.
+    avoid: bool [H, W], where background strokes must not go although no object is labelled there.
+    Returns uint8 [H, W]: 0 unlabelled, n the stroke of object n, N + 1 the background's strokes.
+    No stroke leaves its object, and every object of `min_area` has at least one stroke pixel.
+    """
+    scale = min(labels.shape) / 480
+    thickness = max(1, round(options.thickness * scale))
+    scribble = np.zeros(labels.shape, np.uint8)
+    for value in range(1, num_objects + 1):
+        mask = (labels == value).view(np.uint8)
+        x, y, width, height = cv2.boundingRect(mask)
+        window = np.s_[y : y + height, x : x + width]
+        area = cv2.countNonZero(mask)
+        if area and area >= options.min_area * scale**2:
+            stroke = object_stroke(mask[window] > 0, thickness, rng, options)
+            scribble[window][stroke] = value
+    if options.background and options.background_strokes:
+        free = labels == 0 if avoid is None else (labels == 0) & ~avoid
+        margin = options.background_margin * scale
+        stroke = background_strokes(free, thickness, margin, rng, options)
+        scribble[stroke] = num_objects + 1
+    return scribble
+
+
+def object_stroke(
+    mask: np.ndarray, thickness: int, rng: np.random.Generator, options: StrokeOptions
+) -> np.ndarray:
+    """bool [H, W]: the strokes of one object, every pixel of them inside its mask.
+
+    mask: bool [H, W], cropped to the object, not empty. thickness: pixels.
+    """
+    small, factor = shrink(mask, SKELETON_SIDE)
+    half_width = distance_inside(small) * factor
+    lines = []
+    for window, piece in pieces_of(small, options.piece_share):
+        corner = [window[0].start, window[1].start]
+        paths = skeleton_paths(piece, options.branch_chance, options.max_branches, rng)
+        for path in paths:
+            path = _shorten(path + corner, options.coverage, rng)
+            room = half_width[path[:, 0], path[:, 1]]
+            path = path * factor + (factor - 1) / 2
+            lines.append(steer(path, room, thickness, options.jitter, rng))
+    stroke = draw_lines(mask.shape, lines, thickness) & mask
+    if not stroke.any():  # a sliver that shrinking or smoothing missed: a dot in its thickest place
+        stroke.flat[distance_inside(mask).argmax()] = True
+    return stroke
+
+
+def background_strokes(
+    free: np.ndarray,
+    thickness: int,
+    margin: float,
+    rng: np.random.Generator,
+    options: StrokeOptions,
+) -> np.ndarray:
+    """bool [H, W]: strokes that wander through the free pixels, far from each other and objects.
+
+    free: bool [H, W]. margin: pixels to keep from what is not free, as far as there is room.
+    """
+    if not free.any():
+        return free
+    distance = distance_inside(free, border_counts=False)
+    margin = min(margin, 0.6 * float(distance.max()))
+    small, factor = shrink(free & (distance >= margin), BACKGROUND_SIDE, whole=True)
+    room = distance_inside(small, border_counts=False) * factor
+    allowed = room >= min(thickness / 2 + factor, 0.6 * float(room.max()))
+    cells = np.argwhere(allowed)
+    far = np.full(len(cells), np.inf)  # of each cell from the strokes so far, cells
+    lines = []
+    for _ in range(options.background_strokes):
+        # the farthest of a few random cells, so that strokes spread without a pattern
+        tries = rng.integers(len(cells), size=6)
+        start = cells[tries[far[tries].argmax()]]
+        length = options.background_length * rng.uniform(0.6, 1.4) * max(small.shape)
+        path = _wander(allowed, start, length, rng)
+        for cell in path[::2]:
+            far = np.minimum(far, np.abs(cells - cell).max(axis=1))
+        # wide rooms do not invite wider swings
+        slack = np.minimum(room[path[:, 0], path[:, 1]], 4 * factor + thickness / 2)
+        path = path * factor + (factor - 1) / 2
+        lines.append(steer(path, slack, thickness, options.jitter, rng))
+    stroke = draw_lines(free.shape, lines, thickness) & (distance >= margin)
+    if not stroke.any():
+        stroke.flat[distance.argmax()] = True
+    return stroke
+
+
+def _wander(
+    allowed: np.ndarray, start: np.ndarray, length: float, rng: np.random.Generator
+) -> np.ndarray:
+    """A path of about `length` cells from `start` through the allowed cells, int [P, 2] (y, x).
+
+    It goes the cheapest way through random hills, which bend it as a hand would.
+    """
+    hills = rng.random([max(2, size // 10) for size in allowed.shape])
+    hills = cv2.resize(hills, allowed.shape[::-1], interpolation=cv2.INTER_CUBIC)
+    search = MCP_Geometric(np.where(allowed, 0.3 + np.clip(hills, 0, 1) ** 2, -1.0))
+    costs, _ = search.find_costs([tuple(start)])
+    ends = np.argwhere(np.isfinite(costs))
+    miss = np.abs(np.linalg.norm(ends - start, axis=1) - length)
+    near = ends[miss <= miss.min() + 1.5]
+    return np.array(search.traceback(tuple(near[rng.integers(len(near))])))
+
+
+def _shorten(path: np.ndarray, coverage: float, rng: np.random.Generator) -> np.ndarray:
+    """A run of about `coverage` of the path, anywhere in it."""
+    share = min(1.0, coverage * rng.uniform(0.85, 1.15))
+    keep = max(1, round(share * len(path)))
+    skipped = len(path) - keep
+    # the mean of two draws: mostly both ends are left out, seldom one alone
+    first = round(skipped * (rng.random() + rng.random()) / 2)
+    return path[first : first + keep]

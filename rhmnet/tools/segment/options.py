@@ -1,0 +1,96 @@
+"""Options of `scripts/segment.py`, and what they stand for."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+from rhmnet.errors import InputError
+from rhmnet.tools.segment.exports import CODECS
+from rhmnet.tools.segment.source import Source
+from rhmnet.tools.segment.strokes import Strokes
+
+_SETTING = re.compile(r"(model|data|train|loss|test)\.\w+=")
+SMALLEST_SIDE = 32  # pixels: two tokens of the network
+
+
+def parse(description: str) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("video", help="video file, folder of images, or a quoted pattern such as 'a/*.png'")
+    add("overrides", nargs="*", metavar="group.field=value", help="as test.precision=bfloat16")
+    strokes = parser.add_argument_group("strokes")
+    add = strokes.add_argument
+    add("--scribble", nargs="+", type=Path, required=True, metavar="FILE", help=_SCRIBBLE)
+    add("--frame", type=int, help="frame of a single map, from 0 (default: its name, else 0)")
+    add("--num-objects", type=int, metavar="N", help="then N + 1 in a map is background, like 255")
+    add("--thickness", type=float, default=5.0, help="of JSON's lines, pixels at 480p (default 5)")
+    add("--resize-scribble", action="store_true", help="fit maps of another size to the video")
+    network = parser.add_argument_group("network")
+    add = network.add_argument
+    add("--checkpoint", type=Path, help="weights (default: the newest under checkpoints/)")
+    add("--config", help="configuration, where the weights carry none (default video_training)")
+    add("--device", default="auto", help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:N, mps")
+    add("--size", type=int, default=480, help=_SIZE)
+    results = parser.add_argument_group("results, beside OUT/masks/<frame>.png (palette)")
+    add = results.add_argument
+    add("--out", type=Path, help="folder (default: results/<name of the video>)")
+    add("--overlay", nargs="?", const="mp4", choices=sorted(CODECS), help=_OVERLAY)
+    add("--objects", action="store_true", help="OUT/objects/<object>/<frame>.png, 0 and 255")
+    add("--cutouts", action="store_true", help="OUT/cutouts/<object>/<frame>.png, RGBA")
+    add("--coco", action="store_true", help="OUT/coco.json, with RLE (needs pycocotools)")
+    add("--summary", action="store_true", help="OUT/summary.json: areas, reliability, best stroke")
+    add("--fps", type=float, help="of the overlay (default: the video's mean; images: 25)")
+    add("--resume", action="store_true", help="go on where a run with the same options stopped")
+    add("--overwrite", action="store_true", help="remove the masks in OUT and begin anew")
+    args = parser.parse_intermixed_args()
+    # settings that follow --scribble, which takes all words up to the next option
+    args.overrides += [str(path) for path in args.scribble if _SETTING.match(str(path))]
+    args.scribble = [path for path in args.scribble if not _SETTING.match(str(path))]
+    if not args.scribble:
+        raise InputError("--scribble: expected at least one file with strokes")
+    if args.size != 0 and args.size < SMALLEST_SIDE:
+        raise InputError(f"--size {args.size}: expected 0 or at least {SMALLEST_SIDE} pixels")
+    if args.fps is not None and args.fps <= 0:
+        raise InputError(f"--fps {args.fps}: expected a number above 0")
+    if args.resume and args.overwrite:
+        raise InputError("--resume and --overwrite: expected one of them")
+    return args
+
+
+_SCRIBBLE = (
+    "label map (PNG, BMP: 0 none, 1.. objects, 255 background), DAVIS JSON, or several maps or a "
+    "folder of maps, each named after its frame (as in 40.png)"
+)
+_SIZE = "cap of the shorter side for the network, pixels (default 480; 0: none)"
+_OVERLAY = "OUT/overlay.mp4 (for VLC, mpv), or `--overlay webm` (for browsers, too)"
+
+
+def capped(size: tuple[int, int], cap: int) -> tuple[int, int]:
+    """H, W shrunk so that the shorter side is at most `cap` pixels (0: as it is)."""
+    if cap == 0 or min(size) <= cap:
+        return size
+    scale = cap / min(size)
+    return round(size[0] * scale), round(size[1] * scale)
+
+
+def manifest(
+    source: Source, strokes: Strokes, size: tuple[int, int], made_by: dict[str, Any]
+) -> dict[str, Any]:
+    """All that masks depend on."""
+    digest = hashlib.sha256()
+    for frame, labels in strokes.maps.items():
+        digest.update(f"{frame}\n".encode() + labels.tobytes())
+    return {
+        "video": source.identity(),
+        "strokes": digest.hexdigest(),
+        "objects": strokes.num_objects,
+        "size": size,
+        **made_by,
+    }

@@ -1,0 +1,214 @@
+"""Strokes on one or several frames: label maps named after their frames, or DAVIS JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from rhmnet.data.files import read_labels
+from rhmnet.errors import InputError
+from rhmnet.inputs import objects_in
+from rhmnet.labels import BACKGROUND, MAX_OBJECTS, UNLABELLED, from_disk
+from rhmnet.tools.scribbles.drawing import BACKGROUND_ID, rasterize
+from rhmnet.tools.scribbles.formats import davis
+from rhmnet.tools.segment.source import Source, sort_naturally
+
+MAP_SUFFIXES = (".png", ".bmp")
+_ASPECT_TOLERANCE = 0.02  # relative; another shape is another picture, not another size
+
+
+class Strokes(NamedTuple):
+    """All strokes on a video."""
+
+    maps: dict[int, np.ndarray]
+    """{frame: uint8 [H, W]}, in order of frames: 0 none, 1..N objects, 255 background."""
+    num_objects: int
+    """N, the largest object number."""
+
+    def objects(self) -> list[int]:
+        """The objects that have a stroke."""
+        return sorted({number for numbers in self.frames_of().values() for number in numbers})
+
+    def frames_of(self) -> dict[int, list[int]]:
+        """{frame: objects with a stroke on it}, frames without any left out."""
+        found = {
+            frame: (1 + np.flatnonzero(objects_in(labels, self.num_objects))).tolist()
+            for frame, labels in self.maps.items()
+        }
+        return {frame: numbers for frame, numbers in found.items() if numbers}
+
+
+class StrokeOptions(NamedTuple):
+    """How files are to be understood."""
+
+    frame: int | None = None  # of a single map; None: as its name says, or the first
+    num_objects: int | None = None  # N: N + 1 is background, as on disk; None: only 255 is
+    thickness: float = 5.0  # of lines whose file does not say, pixels at 480p
+    resize: bool = False  # fit maps of another size to the video
+
+
+def read_strokes(paths: Sequence[Path], source: Source, options: StrokeOptions) -> Strokes:
+    """Read the strokes of a video.
+
+    paths: label maps (PNG, BMP), a folder of them, DAVIS JSON. Of several maps each is named after
+    its frame: the frame's own name, or its number counted from 0.
+    Raises InputError that names the file: no strokes, another size, an unknown or doubled frame.
+    """
+    files = [file for path in paths for file in _files(path)]
+    raw: dict[int, tuple[Path, np.ndarray]] = {}
+    for path in files:
+        for frame, labels in _read(path, source, options, alone=len(files) == 1).items():
+            if frame in raw:
+                raise InputError(f"{path}: frame {frame} has strokes in {raw[frame][0]} already")
+            raw[frame] = path, labels
+    most = max(int(labels[labels < BACKGROUND].max(initial=0)) for _, labels in raw.values())
+    num_objects = most if options.num_objects is None else options.num_objects
+    if most == 0:
+        where = ", ".join(str(path) for path in files)
+        raise InputError(
+            f"{where}: no stroke of an object; expected values 1, 2, ... (255 is background)"
+        )
+    if not (most <= MAX_OBJECTS + 1 and 1 <= num_objects <= MAX_OBJECTS):
+        raise InputError(
+            f"strokes with value {most}, --num-objects {num_objects}: expected objects "
+            f"1..{MAX_OBJECTS}, and 255 for background"
+        )
+    maps = {}
+    for frame in sorted(raw):
+        path, labels = raw[frame]
+        try:
+            maps[frame] = from_disk(labels, num_objects)
+        except ValueError as error:
+            raise InputError(f"{path}: {error}; correct --num-objects") from None
+        if not labels.any():
+            raise InputError(f"{path}: holds no stroke on frame {frame}; draw one or leave it out")
+    strokes = Strokes(maps, num_objects)
+    if not strokes.frames_of():
+        raise InputError(f"{files[0]}: only background strokes; draw one on an object (1, 2, ...)")
+    return strokes
+
+
+def shrink_strokes(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize strokes so that thin ones survive: a pixel takes the label that covers most of it.
+
+    labels: uint8 [H, W]. Pixels that no stroke touches stay 0. Enlarging repeats pixels.
+    """
+    if labels.shape == size:
+        return labels
+    if size[0] > labels.shape[0]:
+        return cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST)
+    small, most = np.zeros(size, np.uint8), np.zeros(size, np.float32)
+    for value in np.unique(labels[labels != UNLABELLED]):
+        here = (labels == value).astype(np.float32)
+        cover = cv2.resize(here, size[::-1], interpolation=cv2.INTER_AREA)
+        small[cover > most] = value
+        np.maximum(most, cover, out=most)
+    return small
+
+
+def describe(strokes: Strokes) -> str:
+    """One line: what was understood, so that a wrong reading shows."""
+    parts = [
+        f"frame {frame}: object{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+        for frame, numbers in strokes.frames_of().items()
+    ]
+    background = any((labels == BACKGROUND).any() for labels in strokes.maps.values())
+    return "; ".join(parts) + (", with" if background else ", without") + " background strokes"
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sort_naturally([p for p in path.iterdir() if p.suffix.lower() in MAP_SUFFIXES])
+    if not files:
+        raise InputError(f"{path}: holds no strokes; expected <frame>.png or <frame>.bmp")
+    return files
+
+
+def _read(path: Path, source: Source, options: StrokeOptions, alone: bool) -> dict[int, np.ndarray]:
+    """{frame: labels as on disk, at the video's size} of one file."""
+    if path.suffix.lower() == ".json":
+        maps = _read_lines(path, source, options)
+    elif path.suffix.lower() in MAP_SUFFIXES:
+        maps = {_frame_of(path, source, options, alone): _read_map(path, source, options)}
+    else:
+        raise InputError(
+            f"{path}: expected strokes as .png, .bmp or DAVIS .json; scripts/convert_scribbles.py "
+            "makes them of SVG and labelme files"
+        )
+    for frame in maps:
+        _check_frame(path, frame, source)
+    return maps
+
+
+def _read_lines(path: Path, source: Source, options: StrokeOptions) -> dict[int, np.ndarray]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected DAVIS scribbles")
+    drawings = davis.read(path, source.size)
+    ids = [stroke.object_id for drawing in drawings.values() for stroke in drawing.strokes]
+    most = max(ids)
+    maps = {}
+    for frame, drawing in drawings.items():
+        try:
+            labels = rasterize(drawing, most, options.thickness)
+        except ValueError as error:
+            raise InputError(f"{path}: frame {frame}: {error}") from None
+        maps[frame] = from_disk(labels, most) if BACKGROUND_ID in ids else labels
+    return maps
+
+
+def _read_map(path: Path, source: Source, options: StrokeOptions) -> np.ndarray:
+    labels = read_labels(path)
+    if labels.shape == source.size:
+        return labels
+    there, wanted = _text(labels.shape), _text(source.size)
+    if not options.resize:
+        raise InputError(
+            f"{path}: strokes of {there} pixels on a video of {wanted}; draw them on a frame of "
+            "that size, or give --resize-scribble"
+        )
+    ratio = (labels.shape[0] / labels.shape[1]) / (source.size[0] / source.size[1])
+    if abs(ratio - 1) > _ASPECT_TOLERANCE:
+        raise InputError(
+            f"{path}: strokes of {there} pixels cannot be resized to {wanted}: another shape; draw "
+            "them on a frame as it is shown (a phone's video may be turned)"
+        )
+    return shrink_strokes(labels, source.size)
+
+
+def _frame_of(path: Path, source: Source, options: StrokeOptions, alone: bool) -> int:
+    if options.frame is not None:
+        if not alone:
+            raise InputError(
+                f"--frame {options.frame}: is for a single map; name several <frame>.png"
+            )
+        return options.frame
+    frame = source.frame_number(path.stem)
+    if frame is None and alone:
+        return 0
+    if frame is None:
+        raise InputError(
+            f"{path}: of several maps each must be named after its frame, as in 40{path.suffix}"
+        )
+    return frame
+
+
+def _check_frame(path: Path, frame: int, source: Source) -> None:
+    count = source.count()
+    if count is not None and frame >= count:
+        count = source.count_exactly()  # what a file announces may be too little
+        if frame >= count:
+            raise InputError(
+                f"{path}: strokes on frame {frame}, but the video has frames 0..{count - 1}; name "
+                "the map after its frame, or give --frame"
+            )
+    if frame < 0:
+        raise InputError(f"{path}: --frame {frame}; expected a frame counted from 0")
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[1]}x{size[0]}"
