@@ -28,3 +28,14 @@ def tiny_trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("synthetic") / "data"
     write_trees(out, seed=0, size="tiny")
     return out
+
+
+@pytest.fixture(scope="session")
+def release_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file in the authors' form, with weights by the parity cases' rule."""
+    import torch  # most tests need no network
+    from release import release_state_dict
+
+    path = tmp_path_factory.mktemp("release") / "pretrain_checkpoint_78.pth.tar"
+    torch.save({"epoch": 78, "state_dict": release_state_dict()}, path)
+    return path
