@@ -26,6 +26,8 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 SCHEDULES = ("poly", "step")
 STRIDE = 16
 """Pixels per token side; frames are padded to a multiple of it."""
+SMALLEST_SIDE = 2 * STRIDE
+"""Pixels: to which frames may be shrunk for the network."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ class TestConfig:
     using_initial_bg: bool = True  # background term in the initial scribble's memory
     stored_level: int = 1  # level of a stored entire target: 1 the release's choice, 2 training's
     stored_threshold: float = 0.0  # stored probabilities up to it are zeroed; 0.95 as in training
+    short_side: int = 0  # larger frames are shrunk to it for the network, pixels; 0: as they are
     precision: str = "float32"  # one of PRECISIONS
     compile: bool = False  # torch.compile the feature extractor; the CPU needs a C++ compiler
     objects_at_once: int = 8  # read and segmented together: more take more memory
@@ -370,6 +373,11 @@ def _validate(config: Config) -> None:
         loss.ignore_kernel >= 1 and loss.ignore_kernel % 2 == 1,
         f"loss.ignore_kernel={loss.ignore_kernel}: expected an odd number of at least 1, so that "
         "the square has a middle",
+    )
+    _check(
+        test.short_side == 0 or test.short_side >= SMALLEST_SIDE,
+        f"test.short_side={test.short_side}: expected 0 (frames as they are) or at least "
+        f"{SMALLEST_SIDE} pixels",
     )
     _at_least("test.max_memory_length", test.max_memory_length, 1)
     _at_least("test.update_frequency", test.update_frequency, 1)
