@@ -42,8 +42,8 @@ from rhmnet.command import run_command
 from rhmnet.config import override
 from rhmnet.errors import InputError
 from rhmnet.evaluation.weights import load_model
+from rhmnet.files.source import open_source
 from rhmnet.labels import BACKGROUND
-from rhmnet.tools.segment.source import open_source
 from rhmnet.tools.segment.strokes import StrokeOptions, read_strokes
 
 MOST_FRAMES = 32

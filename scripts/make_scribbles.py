@@ -19,8 +19,8 @@ import dataclasses
 from pathlib import Path
 
 from rhmnet.command import run_command
-from rhmnet.data.lists import read_list
 from rhmnet.errors import InputError
+from rhmnet.files.name_lists import read_list
 from rhmnet.labels import MAX_OBJECTS
 from rhmnet.tools.scribbles.make import Recipe, make_scribbles, write_coco_list
 from rhmnet.tools.scribbles.placing import place

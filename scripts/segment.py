@@ -16,10 +16,10 @@ from pathlib import Path
 import rhmnet
 from rhmnet.command import run_command
 from rhmnet.evaluation.weights import load_model, made_by
+from rhmnet.files.source import open_source
 from rhmnet.tools.segment.options import capped, manifest, parse
 from rhmnet.tools.segment.outputs import check_outputs, write_outputs
 from rhmnet.tools.segment.results import Results
-from rhmnet.tools.segment.source import open_source
 from rhmnet.tools.segment.strokes import StrokeOptions, describe, read_strokes
 from rhmnet.tools.segment.two_way import TwoWay
 from rhmnet.tools.segment.weights import choose_config, find_checkpoint

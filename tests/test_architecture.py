@@ -35,14 +35,16 @@ MAY_IMPORT = {
     "checkpoint": BASE | {"model"},
     "losses": BASE,
     "visualize": BASE,
-    "data": BASE | {"data"},
-    "training": BASE | {"training", "model", "losses", "data", "checkpoint", "visualize"},
-    "evaluation": BASE | {"evaluation", "model", "tracker", "data", "checkpoint", "visualize"},
-    "tools/scribbles": BASE | {"tools/scribbles", "data", "visualize"},
+    "files": BASE | {"files"},
+    "data": BASE | {"data", "files"},
+    "training": BASE | {"training", "model", "losses", "data", "files", "checkpoint", "visualize"},
+    "evaluation": BASE
+    | {"evaluation", "model", "tracker", "data", "files", "checkpoint", "visualize"},
+    "tools/scribbles": BASE | {"tools/scribbles", "data", "files", "visualize"},
     "tools/segment": BASE
-    | {"tools/segment", "tools/scribbles", "inputs", "data", "tracker", "memory_bank"}
+    | {"tools/segment", "tools/scribbles", "inputs", "data", "files", "tracker", "memory_bank"}
     | {"checkpoint", "evaluation", "visualize"},
-    "tools/synthetic": BASE | {"tools/synthetic", "tools/scribbles", "data"},
+    "tools/synthetic": BASE | {"tools/synthetic", "tools/scribbles", "data", "files"},
 }
 TOOLS = "tools"
 

@@ -17,12 +17,12 @@ import torch
 from PIL import Image
 
 import rhmnet
-from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
 from rhmnet.evaluation.davis import Reading, open_davis
 from rhmnet.evaluation.results import write_mask
 from rhmnet.evaluation.runner import Evaluation
 from rhmnet.evaluation.scoring import score_folder
+from rhmnet.files.label_maps import read_labels
 
 HEIGHT, WIDTH, FRAMES = 40, 56, 5
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from test_eval_davis import FRAMES, ROOT, fake, load_script, make_davis  # noqa: F401, a fixture
 
-from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
 from rhmnet.evaluation.davis import open_davis
+from rhmnet.files.label_maps import read_labels
 
 
 def write_scores(folder: Path, report: dict) -> None:

@@ -18,9 +18,10 @@ from small import OVERRIDES, small_config, small_model
 from test_eval_davis import load_script
 
 import rhmnet
-from rhmnet.data.files import read_image, read_labels
 from rhmnet.errors import InputError
 from rhmnet.evaluation import weights
+from rhmnet.files.images import read_image
+from rhmnet.files.label_maps import read_labels
 from rhmnet.tools.synthetic.trees import write_trees
 
 VIDEO, LATE = "valid-000", "00010"

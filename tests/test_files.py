@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rhmnet.data.files import read_image, read_labels
 from rhmnet.errors import InputError
+from rhmnet.files.images import read_image
+from rhmnet.files.label_maps import read_labels
 
 PALETTE = [0, 0, 0, 200, 0, 0, 0, 200, 0, 0, 0, 200]
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rhmnet.data.files import read_labels
 from rhmnet.evaluation import metrics
+from rhmnet.files.label_maps import read_labels
 
 
 def official_frame(predicted: np.ndarray, true: np.ndarray) -> tuple[float, float]:

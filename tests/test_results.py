@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
 from rhmnet.evaluation.manifest import (
     Manifest,
@@ -21,6 +20,7 @@ from rhmnet.evaluation.manifest import (
 )
 from rhmnet.evaluation.report import COLUMNS, build_report, format_report, write_report
 from rhmnet.evaluation.results import write_mask
+from rhmnet.files.label_maps import read_labels
 from rhmnet.visualize import contact_sheet, davis_palette, draw_scribble, overlay
 
 

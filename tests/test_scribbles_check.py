@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rhmnet.data.files import read_labels
 from rhmnet.data.readers import open_coco, open_davis, open_youtube
 from rhmnet.errors import InputError
 from rhmnet.evaluation.davis import open_davis as open_davis_validation
 from rhmnet.evaluation.prompts import read_prompt
+from rhmnet.files.label_maps import read_labels
 from rhmnet.tools.scribbles.arrange import arrange
 from rhmnet.tools.scribbles.check.trees import check_own, check_root
 from rhmnet.tools.scribbles.formats.maps import write_map

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
+from rhmnet.files.label_maps import read_labels
 from rhmnet.tools.scribbles.convert import SUFFIXES, ConvertOptions, convert
 from rhmnet.tools.scribbles.drawing import (
     Drawing,

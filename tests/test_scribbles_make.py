@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle_tools
 
-from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
+from rhmnet.files.label_maps import read_labels
 from rhmnet.tools.scribbles.make import FEW_IMAGES, STAMP, Recipe, make_scribbles, write_coco_list
 from rhmnet.tools.scribbles.sources.coco import coco_jobs
 from rhmnet.tools.scribbles.sources.maps import folder_jobs, video_jobs

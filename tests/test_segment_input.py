@@ -12,11 +12,11 @@ from PIL import Image
 from segment_videos import number_of, numbered, numbers, turn, vary_rate, write_video
 
 from rhmnet.errors import InputError
-from rhmnet.tools.segment import video as video_module
-from rhmnet.tools.segment.images import read_frame
-from rhmnet.tools.segment.source import open_source
+from rhmnet.files import video_file as video_module
+from rhmnet.files.image_sequence import read_frame
+from rhmnet.files.source import open_source
+from rhmnet.files.video_file import VideoFile
 from rhmnet.tools.segment.strokes import StrokeOptions, read_strokes, shrink_strokes
-from rhmnet.tools.segment.video import VideoFile
 
 SIZE = (48, 64)
 

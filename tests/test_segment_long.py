@@ -11,11 +11,11 @@ import pytest
 from small import made_up_video, small_config, small_model
 
 import rhmnet
+from rhmnet.files.video_file import VideoFile
 from rhmnet.tools.segment.exports import CocoFile, ObjectMasks, OverlayVideo, export
 from rhmnet.tools.segment.results import Results
 from rhmnet.tools.segment.strokes import Strokes
 from rhmnet.tools.segment.two_way import TwoWay
-from rhmnet.tools.segment.video import VideoFile
 
 FRAMES, SIZE = 10_000, (96, 128)
 EARLY = 200
@@ -27,7 +27,7 @@ def test_memory_of_a_long_video_is_that_of_a_short_one(
 ) -> None:
     """Peak memory at the end of 10,000 frames is within 5 % of that at frame 200."""
     # chunks as large beside these frames as they are beside frames of 480p
-    monkeypatch.setattr("rhmnet.tools.segment.video._CHUNK_BYTES", 100 * 3 * SIZE[0] * SIZE[1])
+    monkeypatch.setattr("rhmnet.files.video_file._CHUNK_BYTES", 100 * 3 * SIZE[0] * SIZE[1])
     images, scribble = made_up_video(8, *SIZE, 2)
     path = tmp_path / "long.mp4"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25, SIZE[::-1])

@@ -18,8 +18,8 @@ from segment_videos import write_video
 from small import made_up_video, small_config, small_model
 
 import rhmnet
-from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
+from rhmnet.files.label_maps import read_labels
 from rhmnet.tools.segment.options import capped
 from rhmnet.tools.segment.summary import best_frame, doubt, write_summary
 from rhmnet.tools.segment.weights import choose_config, find_checkpoint

@@ -13,9 +13,10 @@ import torch
 from small import made_up_video, small_config, small_model
 
 import rhmnet
-from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
-from rhmnet.tools.segment.background import WriteBehind, read_ahead
+from rhmnet.files.label_maps import read_labels
+from rhmnet.files.source import Source, open_source
+from rhmnet.files.threads import WriteBehind, read_ahead
 from rhmnet.tools.segment.merge import (
     FrameMaps,
     forward_shares,
@@ -25,7 +26,6 @@ from rhmnet.tools.segment.merge import (
     to_bytes,
 )
 from rhmnet.tools.segment.results import Results
-from rhmnet.tools.segment.source import Source, open_source
 from rhmnet.tools.segment.strokes import Strokes, shrink_strokes
 from rhmnet.tools.segment.two_way import TwoWay
 

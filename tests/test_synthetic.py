@@ -19,9 +19,10 @@ import torch
 
 from rhmnet.config import load_config
 from rhmnet.data.dataset import build_dataset
-from rhmnet.data.files import read_image, read_labels
 from rhmnet.data.sampler import SampleKey
 from rhmnet.errors import InputError
+from rhmnet.files.images import read_image
+from rhmnet.files.label_maps import read_labels
 from rhmnet.tools.synthetic import SIZES, trees, write_trees
 from rhmnet.tools.synthetic.creatures import BODIES
 from rhmnet.tools.synthetic.render import render, shows_everything

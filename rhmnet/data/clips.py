@@ -14,9 +14,9 @@ import numpy as np
 from rhmnet.config import DataConfig
 from rhmnet.data import transforms
 from rhmnet.data.augmentation import Augmentation
-from rhmnet.data.files import read_image
 from rhmnet.data.readers import Frame, Strokes, read_strokes
 from rhmnet.errors import InputError
+from rhmnet.files.images import read_image
 from rhmnet.labels import BACKGROUND
 
 

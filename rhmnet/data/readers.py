@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from rhmnet.data.files import read_labels
-from rhmnet.data.lists import read_list
 from rhmnet.errors import InputError
+from rhmnet.files.label_maps import read_labels
+from rhmnet.files.listing import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, list_folders
+from rhmnet.files.name_lists import read_list
 from rhmnet.labels import RELEASE_CHANNELS
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-SCRIBBLE_SUFFIXES = (".bmp", ".png")
 COCO_OBJECTS = RELEASE_CHANNELS - 2
 """Object labels above it are dropped from COCO's scribbles, as the release does."""
 
@@ -128,7 +126,7 @@ class VideoScribbles:
         for folder in (images, scribbles):
             if not folder.is_dir():
                 raise InputError(f"{folder}: no such folder; {_where_from(name)}")
-        names = sorted(p.name for p in images.iterdir() if p.is_dir()) if names is None else names
+        names = [p.name for p in list_folders(images)] if names is None else names
         self.videos: list[Video] = []
         skipped: list[str] = []
         for video in names:
@@ -148,8 +146,8 @@ class VideoScribbles:
         return Frame(image, self.scribbles / video.name / video.scribbles[index])
 
     def _add(self, video: str, min_length: int, skipped: list[str]) -> None:
-        images = _listed(self.images / video, IMAGE_SUFFIXES)
-        scribbles = _listed(self.scribbles / video, SCRIBBLE_SUFFIXES)
+        images = by_stem(self.images / video, FRAME_SUFFIXES)
+        scribbles = by_stem(self.scribbles / video, MAP_SUFFIXES)
         if len(images) != len(scribbles):
             skipped.append(f"{video} has {len(images)} images but {len(scribbles)} scribbles")
         elif images.keys() != scribbles.keys():
@@ -158,8 +156,8 @@ class VideoScribbles:
         elif len(images) < min_length:
             skipped.append(f"{video} has {len(images)} frames, fewer than a clip's {min_length}")
         else:
-            stems = sorted(images)
-            files = (tuple(by_stem[s] for s in stems) for by_stem in (images, scribbles))
+            pairs = ((image.name, scribbles[stem].name) for stem, image in images.items())
+            files = zip(*pairs, strict=True)
             self.videos.append(Video(video, *files))
 
 
@@ -205,16 +203,6 @@ def _coco_entry(path: Path, index: int, entry: object) -> tuple[str, str, int]:
     raise InputError(
         f"{path}: images[{index}] is {entry!r:.120}; expected file_name, anno_name and num_objects"
     )
-
-
-def _listed(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
-    """File names by stem, hidden ones left out; a folder that is not there has none."""
-    try:
-        names = os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    split = (os.path.splitext(name) for name in names if not name.startswith("."))
-    return {stem: stem + suffix for stem, suffix in split if suffix.lower() in suffixes}
 
 
 def _where_from(name: str) -> str:

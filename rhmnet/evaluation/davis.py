@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rhmnet.data.files import read_labels
-from rhmnet.data.lists import read_list
 from rhmnet.errors import InputError
+from rhmnet.files.label_maps import read_labels
+from rhmnet.files.name_lists import read_list
 
 YEARS = (2016, 2017)
 _BINARY_OBJECT = 255

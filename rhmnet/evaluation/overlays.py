@@ -7,9 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rhmnet.data.files import read_image, read_labels
 from rhmnet.evaluation.prompts import Prompt
 from rhmnet.evaluation.tracking import VideoFiles
+from rhmnet.files.images import read_image
+from rhmnet.files.label_maps import read_labels
 from rhmnet.visualize import contact_sheet, overlay
 
 _SHEET_FRAMES = 5

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
 from rhmnet.evaluation.davis import Davis, Video
-from rhmnet.evaluation.resizing import capped_size, resize_labels
 from rhmnet.evaluation.youtube import Video as YoutubeVideo
 from rhmnet.evaluation.youtube import YoutubeVos
+from rhmnet.files.label_maps import read_labels
+from rhmnet.files.resizing import capped_size, resize_labels
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, UNLABELLED, from_disk
 
 

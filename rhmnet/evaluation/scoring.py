@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
 from rhmnet.evaluation.davis import Davis, Reading, Video
 from rhmnet.evaluation.metrics import frame_scores
+from rhmnet.files.label_maps import read_labels
 
 _CHUNK = 12  # frames a task: few enough to keep every thread busy to the end
 

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, Protocol
 
 from tqdm import tqdm
 
-from rhmnet.data.files import read_image
 from rhmnet.evaluation.manifest import Manifest, fingerprint, prepare_folder
 from rhmnet.evaluation.overlays import write_overlays
 from rhmnet.evaluation.prompts import Prompt
 from rhmnet.evaluation.tracking import VideoFiles, VideoTracker, check_size, track_video
+from rhmnet.files.images import read_image
 
 
 class Team(Protocol):

@@ -12,11 +12,11 @@ from typing import Protocol
 
 import numpy as np
 
-from rhmnet.data.files import read_image
 from rhmnet.errors import InputError
 from rhmnet.evaluation.prompts import Prompt
-from rhmnet.evaluation.resizing import capped_size, resize_image, resize_labels
 from rhmnet.evaluation.results import write_mask
+from rhmnet.files.images import read_image
+from rhmnet.files.resizing import capped_size, resize_image, resize_labels
 from rhmnet.structures import TrackedFrame
 
 _DEPTH = 8  # frames read ahead, and masks not yet written, at most

@@ -19,8 +19,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rhmnet.data.readers import IMAGE_SUFFIXES, SCRIBBLE_SUFFIXES
 from rhmnet.errors import InputError
+from rhmnet.files.listing import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem
 from rhmnet.labels import MAX_OBJECTS
 
 SETS = {"val": "valid", "test": "test", "train-split": "train"}
@@ -90,7 +90,7 @@ class YoutubeVos:
         """Find a video's files. Raises InputError that names what is missing."""
         objects, wanted = self._objects(name)
         folder = self._images / name
-        images = _by_stem(folder, IMAGE_SUFFIXES)
+        images = by_stem(folder, FRAME_SUFFIXES)
         missing = [frame for frame in wanted if frame not in images]
         if missing:
             raise InputError(
@@ -108,7 +108,7 @@ class YoutubeVos:
     def scribble(self, name: str, frame: str, numbers: list[int]) -> Path:
         """The file with the strokes of the objects that appear at a frame."""
         folder = self.root / f"{self.part}_scribbles" / name
-        for suffix in SCRIBBLE_SUFFIXES:
+        for suffix in MAP_SUFFIXES:
             path = folder / f"{frame}{suffix}"
             if path.is_file():
                 return path
@@ -160,7 +160,7 @@ class YoutubeVos:
     ) -> tuple[Path, ...]:
         """A label map a frame; none where there are only those at which objects appear."""
         folder = self.root / self.part / "Annotations" / name
-        present = _by_stem(folder, (".png",))
+        present = by_stem(folder, (".png",))
         missing = [frame for frame in wanted if frame not in present]
         if not missing:
             return tuple(present[frame] for frame in wanted)
@@ -205,10 +205,3 @@ def _entries(where: str | Path, video: Any) -> Mapping[str, Mapping[str, Any]]:
     ):
         raise InputError(f'{where}: expected {{"objects": {{"1": {{"frames": [...]}}, ...}}}}')
     return objects
-
-
-def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """The files of a folder by name without suffix; a folder that is not there has none."""
-    if not folder.is_dir():
-        return {}
-    return {p.stem: p for p in folder.iterdir() if p.suffix.lower() in suffixes}

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
 from rhmnet.evaluation.manifest import videos_in
 from rhmnet.evaluation.metrics import frame_scores
@@ -20,6 +19,7 @@ from rhmnet.evaluation.scoring import check_complete, read_prediction
 from rhmnet.evaluation.sharing import SharedEvaluation, Task, Team
 from rhmnet.evaluation.tracking import VideoTracker
 from rhmnet.evaluation.youtube import Object, Video, YoutubeVos
+from rhmnet.files.label_maps import read_labels
 
 _MASKS = "Annotations"
 """What the server's zip calls the folder of masks."""

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
-from rhmnet.tools.segment.background import WriteBehind, read_ahead
-from rhmnet.tools.segment.source import Source
+from rhmnet.files.label_maps import read_labels
+from rhmnet.files.source import Source
+from rhmnet.files.threads import WriteBehind, read_ahead
 from rhmnet.visualize import overlay
 
 _DEPTH = 8  # frames read ahead, at most

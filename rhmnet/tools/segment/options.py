@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from rhmnet.errors import InputError
+from rhmnet.files.source import Source
 from rhmnet.tools.segment.exports import CODECS
-from rhmnet.tools.segment.source import Source
 from rhmnet.tools.segment.strokes import Strokes
 
 _SETTING = re.compile(r"(model|data|train|loss|test)\.\w+=")

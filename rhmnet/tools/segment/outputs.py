@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from rhmnet.files.source import Source
 from rhmnet.tools.segment.exports import (
     CocoFile,
     CutOuts,
@@ -15,7 +16,6 @@ from rhmnet.tools.segment.exports import (
     rle_functions,
 )
 from rhmnet.tools.segment.results import Results
-from rhmnet.tools.segment.source import Source
 from rhmnet.tools.segment.strokes import Strokes
 from rhmnet.tools.segment.summary import write_summary
 

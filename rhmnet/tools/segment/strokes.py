@@ -9,15 +9,15 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
+from rhmnet.files.label_maps import read_labels
+from rhmnet.files.listing import MAP_SUFFIXES, list_files
+from rhmnet.files.source import Source
 from rhmnet.inputs import objects_in
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, UNLABELLED, from_disk
 from rhmnet.tools.scribbles.drawing import BACKGROUND_ID, rasterize
 from rhmnet.tools.scribbles.formats import davis
-from rhmnet.tools.segment.source import Source, sort_naturally
 
-MAP_SUFFIXES = (".png", ".bmp")
 _ASPECT_TOLERANCE = 0.02  # relative; another shape is another picture, not another size
 
 
@@ -123,7 +123,7 @@ def describe(strokes: Strokes) -> str:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    files = sort_naturally([p for p in path.iterdir() if p.suffix.lower() in MAP_SUFFIXES])
+    files = list_files(path, MAP_SUFFIXES)
     if not files:
         raise InputError(f"{path}: holds no strokes; expected <frame>.png or <frame>.bmp")
     return files

@@ -10,8 +10,9 @@ import numpy as np
 from tqdm import tqdm
 
 from rhmnet.errors import InputError
+from rhmnet.files.source import Source
+from rhmnet.files.threads import WriteBehind, read_ahead
 from rhmnet.structures import TrackedFrame
-from rhmnet.tools.segment.background import WriteBehind, read_ahead
 from rhmnet.tools.segment.merge import (
     FrameMaps,
     forward_shares,
@@ -21,7 +22,6 @@ from rhmnet.tools.segment.merge import (
     to_bytes,
 )
 from rhmnet.tools.segment.results import Results, State
-from rhmnet.tools.segment.source import Source
 from rhmnet.tools.segment.strokes import Strokes, shrink_strokes
 from rhmnet.tracker import Tracker
 

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
+from rhmnet.files.label_maps import read_labels
 from rhmnet.labels import BACKGROUND
 from rhmnet.tools.scribbles.check.report import Report
 

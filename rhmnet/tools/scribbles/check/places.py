@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from rhmnet.data.readers import IMAGE_SUFFIXES, SCRIBBLE_SUFFIXES
+from rhmnet.files.listing import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, list_files, list_folders
 from rhmnet.tools.scribbles.check.report import Report
 
 
@@ -22,7 +22,7 @@ def settle(
         return None
     if fits(folder):
         return folder
-    for child in subfolders(folder):
+    for child in list_folders(folder):
         if fits(child):
             report.error(
                 folder,
@@ -36,41 +36,24 @@ def settle(
     return None
 
 
-def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder, in order of their names; none if there is no folder."""
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.is_dir())
-
-
 def images(folder: Path) -> dict[str, Path]:
     """Images in a folder by stem."""
-    return _by_stem(folder, IMAGE_SUFFIXES)
+    return by_stem(folder, FRAME_SUFFIXES)
 
 
 def scribbles(folder: Path) -> dict[str, Path]:
     """Scribbles in a folder by stem."""
-    return _by_stem(folder, SCRIBBLE_SUFFIXES)
+    return by_stem(folder, MAP_SUFFIXES)
 
 
 def report_twins(folder: Path, report: Report) -> None:
     """Report files that loaders cannot tell apart, as 00000.bmp and 00000.png."""
-    suffixes = {*IMAGE_SUFFIXES, *SCRIBBLE_SUFFIXES}
-    stems = Counter(path.stem for path in _files(folder, tuple(suffixes)))
+    suffixes = {*FRAME_SUFFIXES, *MAP_SUFFIXES}
+    stems = Counter(path.stem for path in list_files(folder, tuple(suffixes)))
     for stem in (stem for stem, count in stems.items() if count > 1):
         report.error(folder, f"more than one file is named {stem}", "keep one: loaders take any")
 
 
 def holds_videos_of(files: Callable[[Path], dict[str, Path]]) -> Callable[[Path], bool]:
     """Whether a folder holds folders of such files."""
-    return lambda folder: any(files(child) for child in subfolders(folder))
-
-
-def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    return {path.stem: path for path in _files(folder, suffixes)}
-
-
-def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
+    return lambda folder: any(files(child) for child in list_folders(folder))

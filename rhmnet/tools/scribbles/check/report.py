@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rhmnet.data.files import read_image, read_labels
 from rhmnet.errors import InputError
+from rhmnet.files.images import read_image
+from rhmnet.files.label_maps import read_labels
 from rhmnet.labels import BACKGROUND
 from rhmnet.visualize import contact_sheet, draw_scribble
 

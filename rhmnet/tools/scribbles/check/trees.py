@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rhmnet.data.lists import read_list
 from rhmnet.errors import InputError
+from rhmnet.files.listing import list_folders
+from rhmnet.files.name_lists import read_list
 from rhmnet.tools.scribbles.check import places
 from rhmnet.tools.scribbles.check.coco import LIST, check_coco
 from rhmnet.tools.scribbles.check.maps import check_gaps, check_map
@@ -31,8 +32,8 @@ def check_root(root: Path) -> Report:
     if _check_tree(root, report):
         return report
     found = False
-    for child in places.subfolders(root):
-        tree = child if _kind(child) else next(filter(_kind, places.subfolders(child)), None)
+    for child in list_folders(root):
+        tree = child if _kind(child) else next(filter(_kind, list_folders(child)), None)
         if tree is None:
             continue
         if tree != child or child.name == root.name:
@@ -108,9 +109,7 @@ def check_davis(root: Path, report: Report) -> None:
     if (root / "train_scribbles").is_dir():
         names = _listed(root, ("2017",), "train", report)
         check_videos("DAVIS train", frames, root / "train_scribbles", report, names, annotations)
-    sets = [
-        path for path in places.subfolders(root) if re.fullmatch(r"valid_scribbles\d+", path.name)
-    ]
+    sets = [path for path in list_folders(root) if re.fullmatch(r"valid_scribbles\d+", path.name)]
     if not sets and not (root / "train_scribbles").is_dir():
         report.error(root, "no scribbles in it", "make them, or arrange the authors' here")
     names = _listed(root, ("2016", "2017"), "val", report) if sets else []

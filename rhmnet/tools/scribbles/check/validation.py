@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
+from rhmnet.files.label_maps import read_labels
 from rhmnet.tools.scribbles.check import places
 from rhmnet.tools.scribbles.check.maps import check_gaps, check_map
 from rhmnet.tools.scribbles.check.report import Report, Row, Sample

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
+from rhmnet.files.label_maps import read_labels
+from rhmnet.files.listing import list_folders
 from rhmnet.tools.scribbles.check import places
 from rhmnet.tools.scribbles.check.maps import check_gaps, check_map, check_order
 from rhmnet.tools.scribbles.check.report import Report, Row, Sample
@@ -38,7 +39,7 @@ def check_videos(
     folder = settled or folder
     if names is None:
         roots = [folder] if frames is None else [folder, frames]
-        names = sorted({path.name for root in roots for path in places.subfolders(root)})
+        names = sorted({path.name for root in roots for path in list_folders(root)})
     for video in names:
         masks = annotations / video if annotations is not None else None
         images = None if frames is None else frames / video

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
+from rhmnet.files.label_maps import read_labels
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, to_disk
 from rhmnet.tools.scribbles.drawing import guess_num_objects
 from rhmnet.tools.scribbles.placing import replacing

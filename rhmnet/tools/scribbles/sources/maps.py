@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from rhmnet.data.files import read_labels
 from rhmnet.errors import InputError
+from rhmnet.files.label_maps import read_labels
+from rhmnet.files.listing import MAP_SUFFIXES, list_files, list_folders
 from rhmnet.labels import MAX_OBJECTS
 from rhmnet.tools.scribbles.sources.scene import Scene
 
 VOID = 255
 """Value of pixels that nobody labelled, unless a map holds no other: then it is the one object."""
-MAP_SUFFIXES = (".png", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ def video_jobs(
     if not masks.is_dir():
         raise InputError(f"{masks}: no such folder; expected <video>/<frame>.png in it")
     if videos is None:
-        videos = sorted(path.name for path in masks.iterdir() if path.is_dir())
+        videos = [path.name for path in list_folders(masks)]
     jobs = []
     for video in videos:
-        maps = label_maps(masks / video)
+        maps = list_files(masks / video, MAP_SUFFIXES)
         if not maps:
             raise InputError(f"{masks / video}: holds no label maps; expected <frame>.png")
         if first_only:
@@ -93,9 +93,9 @@ def folder_jobs(masks: Path, num_objects: int | None) -> list[MapJob]:
     """Jobs of any folder: its label maps one by one, those of each subfolder as a video."""
     if not masks.is_dir():
         raise InputError(f"{masks}: no such folder; expected label maps (PNG or BMP) in it")
-    jobs = [MapJob((path,), (path.stem,), num_objects) for path in label_maps(masks)]
+    jobs = [MapJob((path,), (path.stem,), num_objects) for path in list_files(masks, MAP_SUFFIXES)]
     for folder in sorted(path for path in masks.rglob("*") if path.is_dir()):
-        maps = label_maps(folder)
+        maps = list_files(folder, MAP_SUFFIXES)
         prefix = folder.relative_to(masks).as_posix()
         if maps:
             names = tuple(f"{prefix}/{path.stem}" for path in maps)
@@ -116,17 +116,3 @@ def _refuse_twins(jobs: list[MapJob]) -> None:
                     f"{path}: {owners[name].name} would have the same scribble; rename one of them"
                 )
             owners[name] = path
-
-
-def label_maps(folder: Path) -> list[Path]:
-    """The label maps directly in a folder, in order of their names; none if there is no folder.
-
-    Hidden files are none: archives packed on a Mac hold a `._00000.png` beside `00000.png`.
-    """
-    if not folder.is_dir():
-        return []
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in MAP_SUFFIXES and not path.name.startswith(".")
-    )

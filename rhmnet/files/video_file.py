@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 
 from rhmnet.errors import InputError
-from rhmnet.evaluation.resizing import resize_image
-from rhmnet.tools.segment.background import read_ahead
-from rhmnet.tools.segment.images import Frames
+from rhmnet.files.image_sequence import Frames
+from rhmnet.files.resizing import resize_image
+from rhmnet.files.threads import read_ahead
 
 _CHUNK_BYTES = 128 << 20
 """Frames that are decoded forward to be handed out backward take up to twice this."""

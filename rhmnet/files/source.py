@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from rhmnet.errors import InputError
-from rhmnet.tools.segment.images import IMAGE_SUFFIXES, Frames, ImageSequence
-from rhmnet.tools.segment.video import VideoFile
+from rhmnet.files.image_sequence import Frames, ImageSequence
+from rhmnet.files.listing import IMAGE_SUFFIXES, list_files, sort_naturally
+from rhmnet.files.video_file import VideoFile
 
-_NUMBER = re.compile(r"(\d+)")
 _PRINTF = re.compile(r"%0?\d*d")
 
 
@@ -58,10 +58,10 @@ def open_source(path: str, fps: float | None = None) -> Source:
     """
     place = Path(path)
     if place.is_dir():
-        paths = [p for p in place.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
+        paths = list_files(place, IMAGE_SUFFIXES)
         if not paths:
             raise InputError(f"{path}: holds no images; expected {', '.join(IMAGE_SUFFIXES)}")
-        return ImageSequence(place.resolve().name, sort_naturally(paths), fps)
+        return ImageSequence(place.resolve().name, paths, fps)
     if place.is_file():
         if place.suffix.lower() in IMAGE_SUFFIXES:
             return ImageSequence(place.stem, [place], fps)
@@ -74,16 +74,6 @@ def open_source(path: str, fps: float | None = None) -> Source:
     raise InputError(
         f"{path}: no such video; expected a video file, a folder of images or 'a/*.png'"
     )
-
-
-def sort_naturally(paths: list[Path]) -> list[Path]:
-    """In the order a person gives them: frame2 before frame10."""
-    return sorted(paths, key=_natural)
-
-
-def _natural(path: Path) -> tuple[list[tuple[int, int | str]], str]:
-    parts = (part for part in _NUMBER.split(path.name) if part)
-    return [(0, int(p)) if p.isdecimal() else (1, p.lower()) for p in parts], path.name
 
 
 def _matches(pattern: str) -> list[Path]:

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from rhmnet.data.files import read_image
 from rhmnet.errors import InputError
-from rhmnet.evaluation.resizing import resize_image
+from rhmnet.files.images import read_image
+from rhmnet.files.resizing import resize_image
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 Frames = Generator[np.ndarray, None, None]
 """Images one after the other, uint8 [H, W, 3] RGB."""
 _DEFAULT_FPS = 25.0
