@@ -15,13 +15,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import rhmnet
-from rhmnet.command import run_command
 from rhmnet.evaluation.command import choose_device, choose_groups, find_checkpoint, parse_davis
 from rhmnet.evaluation.davis import open_davis, parse_year, reading_of, select
 from rhmnet.evaluation.report import build_report, format_report, write_report
 from rhmnet.evaluation.runner import Evaluation
 from rhmnet.evaluation.weights import load_model, made_by
-from rhmnet.training.distributed import join_processes
+from rhmnet.runtime.command import run_command
+from rhmnet.runtime.processes import join_processes
 
 
 def main() -> None:

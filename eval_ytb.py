@@ -19,7 +19,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import rhmnet
-from rhmnet.command import run_command
 from rhmnet.evaluation.command import choose_device, find_checkpoint, parse_youtube
 from rhmnet.evaluation.davis import select
 from rhmnet.evaluation.report import write_tables
@@ -27,7 +26,8 @@ from rhmnet.evaluation.weights import load_model, made_by
 from rhmnet.evaluation.youtube import open_youtube_vos
 from rhmnet.evaluation.youtube_report import build_report, format_report, table_rows
 from rhmnet.evaluation.youtube_runner import YoutubeEvaluation
-from rhmnet.training.distributed import join_processes
+from rhmnet.runtime.command import run_command
+from rhmnet.runtime.processes import join_processes
 
 
 def main() -> None:

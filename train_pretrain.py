@@ -17,8 +17,8 @@ code of its own, torchrun into 1.)
 
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from rhmnet.command import run_command
 from rhmnet.evaluation.validation import davis_validation
+from rhmnet.runtime.command import run_command
 from rhmnet.training.options import parse_options
 from rhmnet.training.run import train
 

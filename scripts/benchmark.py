@@ -38,12 +38,12 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 import rhmnet
 from rhmnet.attention import attends_in_parts
-from rhmnet.command import run_command
 from rhmnet.config import override
 from rhmnet.errors import InputError
 from rhmnet.evaluation.weights import load_model
 from rhmnet.files.source import open_source
 from rhmnet.labels import BACKGROUND
+from rhmnet.runtime.command import run_command
 from rhmnet.tools.segment.strokes import StrokeOptions, read_strokes
 
 MOST_FRAMES = 32

@@ -30,14 +30,14 @@ import torchvision
 from torch import Tensor, nn
 from torch.amp import GradScaler
 
-from rhmnet.command import run_command
 from rhmnet.config import PRECISIONS, Config, load_config
 from rhmnet.data.dataset import build_dataset
 from rhmnet.data.loader import build_loader
 from rhmnet.losses import Criterion
 from rhmnet.model import build_model
+from rhmnet.runtime.command import run_command
+from rhmnet.runtime.processes import choose_device
 from rhmnet.structures import REDRAW_REASONS, Clip
-from rhmnet.training.distributed import choose_device
 from rhmnet.training.engine import ClipLosses, prepare, to_device
 from rhmnet.training.optimizer import build_optimizer
 

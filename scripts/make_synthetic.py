@@ -11,7 +11,7 @@ import argparse
 import os
 from pathlib import Path
 
-from rhmnet.command import run_command
+from rhmnet.runtime.command import run_command
 from rhmnet.tools.synthetic import SIZES, write_trees
 
 

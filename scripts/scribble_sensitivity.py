@@ -26,15 +26,15 @@ import numpy as np
 from PIL import Image
 
 import rhmnet
-from rhmnet.command import run_command
 from rhmnet.errors import InputError
 from rhmnet.evaluation.command import choose_device, davis_parser, find_checkpoint, parse
 from rhmnet.evaluation.davis import Davis, open_davis, parse_year, reading_of, select
 from rhmnet.evaluation.report import VideoScores, global_row, object_rows
 from rhmnet.evaluation.runner import Evaluation
 from rhmnet.evaluation.weights import load_model, made_by
+from rhmnet.runtime.command import run_command
+from rhmnet.runtime.processes import join_processes
 from rhmnet.tools.scribbles.strokes import StrokeOptions, draw_scribble
-from rhmnet.training.distributed import join_processes
 
 FIRST_DRAWN = 100  # number of the first drawn set, above those of any tree
 SHOWN = ("J&F-Mean", "J-Mean", "F-Mean")

@@ -18,9 +18,9 @@ import hashlib
 from pathlib import Path
 
 import torch
+from rhmnet.command import run_command
 
 from rhmnet.checkpoint import load_checkpoint, read_config, save_checkpoint
-from rhmnet.command import run_command
 from rhmnet.config import Config, override
 from rhmnet.errors import InputError
 from rhmnet.model import RHMNet

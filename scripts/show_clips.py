@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 
 import rhmnet
-from rhmnet.command import run_command
 from rhmnet.data.dataset import STAGES, build_dataset
 from rhmnet.data.sampler import SampleKey
 from rhmnet.errors import InputError
+from rhmnet.runtime.command import run_command
 from rhmnet.structures import REDRAW_REASONS, Clip
 from rhmnet.visualize import contact_sheet, draw_scribble
 

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rhmnet.command import run_command
 from rhmnet.errors import InputError
+from rhmnet.runtime.command import run_command
 
 DAVIS_ROWS = {
     "davis16": "DAVIS-2016 val, objects merged (standard)",

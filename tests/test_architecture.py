@@ -22,7 +22,7 @@ LEAVES = {
 }
 MAY_IMPORT = {
     "errors": set(),
-    "command": {"errors"},
+    "runtime": {"errors", "runtime"},
     "labels": set(),
     "structures": set(),
     "config": {"errors"},
@@ -37,14 +37,15 @@ MAY_IMPORT = {
     "visualize": BASE,
     "files": BASE | {"files"},
     "data": BASE | {"data", "files"},
-    "training": BASE | {"training", "model", "losses", "data", "files", "checkpoint", "visualize"},
+    "training": BASE
+    | {"training", "model", "losses", "data", "files", "checkpoint", "visualize", "runtime"},
     "evaluation": BASE
-    | {"evaluation", "model", "tracker", "data", "files", "checkpoint", "visualize"},
-    "tools/scribbles": BASE | {"tools/scribbles", "data", "files", "visualize"},
+    | {"evaluation", "model", "tracker", "data", "files", "checkpoint", "visualize", "runtime"},
+    "tools/scribbles": BASE | {"tools/scribbles", "data", "files", "visualize", "runtime"},
     "tools/segment": BASE
     | {"tools/segment", "tools/scribbles", "inputs", "data", "files", "tracker", "memory_bank"}
-    | {"checkpoint", "evaluation", "visualize"},
-    "tools/synthetic": BASE | {"tools/synthetic", "tools/scribbles", "data", "files"},
+    | {"checkpoint", "evaluation", "visualize", "runtime"},
+    "tools/synthetic": BASE | {"tools/synthetic", "tools/scribbles", "data", "files", "runtime"},
 }
 TOOLS = "tools"
 

@@ -9,14 +9,14 @@ import sys
 
 import pytest
 
-from rhmnet import command
+from rhmnet.runtime import command
 
 needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 
 PROGRAM = """
 import resource, sys
 import torch
-from rhmnet.command import keep_freed_memory
+from rhmnet.runtime.command import keep_freed_memory
 if sys.argv[1] == "keep":
     print(keep_freed_memory())
 for repeat in range(12):

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from test_eval_davis import FRAMES, HEIGHT, WIDTH, load_script, make_davis, masks_of, save
 
-from rhmnet.command import run_command
 from rhmnet.errors import InputError
 from rhmnet.evaluation.command import choose_groups, find_checkpoint
 from rhmnet.evaluation.davis import Reading, open_davis, parse_year, select
 from rhmnet.evaluation.prompts import read_prompt
 from rhmnet.evaluation.results import write_mask
 from rhmnet.evaluation.scoring import score_folder
+from rhmnet.runtime.command import run_command
 
 
 @pytest.fixture

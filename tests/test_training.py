@@ -26,9 +26,9 @@ from rhmnet.data.sampler import SampleKey
 from rhmnet.errors import InputError
 from rhmnet.losses import Criterion
 from rhmnet.model import build_model
+from rhmnet.runtime.processes import join_processes, parallel
 from rhmnet.structures import Clip
 from rhmnet.training import run as run_module
-from rhmnet.training.distributed import join_processes, parallel
 from rhmnet.training.engine import ClipLosses, prepare
 from rhmnet.training.logger import RunLogger
 from rhmnet.training.optimizer import build_optimizer, learning_rate, set_learning_rate

@@ -26,10 +26,10 @@ from training_runs import (
 
 from rhmnet.data.sampler import SampleKey
 from rhmnet.errors import InputError
-from rhmnet.training import distributed
-from rhmnet.training.distributed import alone_in
+from rhmnet.runtime import processes
+from rhmnet.runtime.interrupt import StopRequest
+from rhmnet.runtime.processes import alone_in
 from rhmnet.training.finite import FiniteWatch
-from rhmnet.training.interrupt import StopRequest
 from rhmnet.training.options import Options
 from rhmnet.training.state import find_newest
 
@@ -133,7 +133,7 @@ def test_three_processes_resume_bit_for_bit(tmp_path: Path) -> None:
 HOLD = """
 import os, signal, sys, time
 from pathlib import Path
-from rhmnet.training.distributed import alone_in
+from rhmnet.runtime.processes import alone_in
 with alone_in(Path(sys.argv[1])):
     worker = os.fork()  # as the loader's workers are
     if worker:
@@ -149,7 +149,7 @@ def test_folder_is_one_run_s_until_that_is_killed(
     command = [sys.executable, "-c", HOLD, str(options.checkpoint_folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         worker = int(other.stdout.readline())
-        monkeypatch.setattr(distributed, "_SECONDS_TO_LEAVE", 0.3)
+        monkeypatch.setattr(processes, "_SECONDS_TO_LEAVE", 0.3)
         with pytest.raises(InputError, match=r"another run writes to .*--checkpoints DIR"):
             train_tiny(options)
         other.kill()

@@ -14,7 +14,7 @@ from test_eval_davis import make_davis
 import rhmnet
 from rhmnet.errors import InputError
 from rhmnet.evaluation.validation import davis_validation
-from rhmnet.training.distributed import Processes
+from rhmnet.runtime.processes import Processes
 
 
 def config_of(root: Path, eval_every: int = 1) -> rhmnet.Config:

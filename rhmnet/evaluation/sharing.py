@@ -19,7 +19,7 @@ from rhmnet.files.images import read_image
 
 
 class Team(Protocol):
-    """The processes that share the videos; `rhmnet.training.distributed.Processes` is one."""
+    """The processes that share the videos; `rhmnet.runtime.processes.Processes` is one."""
 
     rank: int
     size: int

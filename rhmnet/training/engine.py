@@ -18,8 +18,8 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from rhmnet.config import TrainConfig
 from rhmnet.losses import Criterion
 from rhmnet.model import RHMNet
+from rhmnet.runtime.processes import Processes
 from rhmnet.structures import Clip, ClipPrediction
-from rhmnet.training.distributed import Processes
 from rhmnet.training.finite import FiniteWatch
 from rhmnet.training.logger import RunLogger
 from rhmnet.training.optimizer import learning_rate, set_learning_rate

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rhmnet.runtime.processes import Processes
 from rhmnet.structures import REDRAW_REASONS
-from rhmnet.training.distributed import Processes
 
 
 class Meter:

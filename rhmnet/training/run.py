@@ -17,10 +17,10 @@ from rhmnet.data.loader import build_loader, iterations_per_epoch
 from rhmnet.errors import InputError
 from rhmnet.losses import Criterion
 from rhmnet.model import RHMNet, build_model
+from rhmnet.runtime.interrupt import StopRequest
+from rhmnet.runtime.processes import Processes, alone_in, join_processes, parallel
 from rhmnet.structures import Clip
-from rhmnet.training.distributed import Processes, alone_in, join_processes, parallel
 from rhmnet.training.engine import ClipLosses, Hooks, prepare, train_one_epoch
-from rhmnet.training.interrupt import StopRequest
 from rhmnet.training.logger import RunLogger
 from rhmnet.training.optimizer import build_optimizer
 from rhmnet.training.options import Options, checkpoint_folder

@@ -24,7 +24,7 @@ from rhmnet.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from rhmnet.config import Config, to_dict
 from rhmnet.errors import InputError
 from rhmnet.model import RHMNet
-from rhmnet.training.distributed import Processes
+from rhmnet.runtime.processes import Processes
 from rhmnet.training.meter import Meter
 from rhmnet.training.random_state import get_random_state, set_random_state
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ _SETTING = re.compile(r"(model|data|train|loss|test)\.\w+=")
 SMALLEST_SIDE = 32  # pixels: two tokens of the network
 
 
-def parse(description: str) -> argparse.Namespace:
-    """Read the command line."""
+def parse(description: str, argv: Sequence[str] | None, prog: str) -> argparse.Namespace:
+    """Read the command line; None: the process's own."""
     parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add("video", help="video file, folder of images, or a quoted pattern such as 'a/*.png'")
@@ -49,7 +50,7 @@ def parse(description: str) -> argparse.Namespace:
     add("--fps", type=float, help="of the overlay (default: the video's mean; images: 25)")
     add("--resume", action="store_true", help="go on where a run with the same options stopped")
     add("--overwrite", action="store_true", help="remove the masks in OUT and begin anew")
-    args = parser.parse_intermixed_args()
+    args = parser.parse_intermixed_args(argv)
     # settings that follow --scribble, which takes all words up to the next option
     args.overrides += [str(path) for path in args.scribble if _SETTING.match(str(path))]
     args.scribble = [path for path in args.scribble if not _SETTING.match(str(path))]

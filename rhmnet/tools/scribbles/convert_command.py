@@ -1,0 +1,63 @@
+"""Convert scribbles, a file or a folder of them: label maps, DAVIS interactive JSON, labelme, SVG.
+
+    %(prog)s session.json valid_scribbles0 --to bmp --size 854x480
+    %(prog)s valid_scribbles0 interactive --to davis
+    %(prog)s S-DUTS/gt scribbles --to bmp --saliency
+    %(prog)s drawings.svg drawings.bmp --num-objects 3
+
+Formats are told from the files; `--to` may be left out where the target's suffix says it (.json is
+DAVIS'). Label maps turn into lines that pass through all their pixels, and come back unchanged.
+What a format cannot hold is dropped, and said to be.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rhmnet.errors import InputError
+from rhmnet.labels import MAX_OBJECTS
+from rhmnet.tools.scribbles.convert import SUFFIXES, ConvertOptions, convert
+from rhmnet.tools.scribbles.drawing import parse_size
+
+BY_SUFFIX = {".bmp": "bmp", ".png": "png", ".json": "davis", ".svg": "svg"}
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "rhmnet scribbles convert") -> None:
+    """Parse the command line and convert."""
+    parser = argparse.ArgumentParser(
+        prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", type=Path, help="a file, or a folder of files")
+    parser.add_argument("target", type=Path, help="the file or folder to write")
+    parser.add_argument(
+        "--to", choices=SUFFIXES, help="bmp, png (with palette), saliency (png of 0, 1, 2) or lines"
+    )
+    parser.add_argument(
+        "--saliency", action="store_true", help="source maps are 0, 1 foreground, 2 background"
+    )
+    parser.add_argument("--size", help="WIDTHxHEIGHT of the image, for lines that do not say it")
+    parser.add_argument(
+        "--num-objects",
+        type=int,
+        help="N: background gets N + 1 (default: the largest object; in maps, which hold the "
+        "background as their largest label, that label - 1)",
+    )
+    parser.add_argument(
+        "--thickness",
+        type=float,
+        default=ConvertOptions.thickness,
+        help="of lines that do not say it, pixels at 480p (default %(default)s)",
+    )
+    arguments = parser.parse_args(argv)
+    to = arguments.to or BY_SUFFIX.get(arguments.target.suffix.lower())
+    if to is None:
+        raise InputError(f"{arguments.target}: say with --to what to write")
+    size = parse_size(arguments.size) if arguments.size else None
+    if not 0 < arguments.thickness <= 1000 or not 0 <= (arguments.num_objects or 0) <= MAX_OBJECTS:
+        raise InputError(f"--thickness: expected up to 1000; --num-objects: 0..{MAX_OBJECTS}")
+    options = ConvertOptions(size, arguments.num_objects, arguments.thickness)
+    for note in convert(arguments.source, arguments.target, to, options, arguments.saliency):
+        print(note)
+    print(f"{arguments.target}: written")

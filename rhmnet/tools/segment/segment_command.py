@@ -1,0 +1,62 @@
+"""Segment your own video: strokes on one frame or several give masks of all frames.
+
+    %(prog)s dog.mp4 --scribble strokes.png --overlay --summary
+    %(prog)s frames/ --scribble 00040.png --checkpoint model.pth.tar --objects
+    %(prog)s 'shots/*.jpg' --scribble 0.png 90.png --out results/shots --resume
+
+Tracks forwards and backwards from the frames with strokes. Masks go to OUT/masks/<frame>.png, at
+the video's size. Ctrl-C leaves those that are finished; the same command with --resume goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import rhmnet
+from rhmnet.evaluation.weights import load_model, made_by
+from rhmnet.files.source import open_source
+from rhmnet.runtime.interrupt import StopRequest
+from rhmnet.runtime.processes import choose_device
+from rhmnet.tools.segment.options import capped, manifest, parse
+from rhmnet.tools.segment.outputs import check_outputs, write_outputs
+from rhmnet.tools.segment.results import Results
+from rhmnet.tools.segment.strokes import StrokeOptions, describe, read_strokes
+from rhmnet.tools.segment.two_way import TwoWay
+from rhmnet.tools.segment.weights import choose_config, find_checkpoint
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "rhmnet segment") -> int:
+    """Read the command line and segment; returns the exit code."""
+    args = parse(__doc__, argv, prog)
+    check_outputs(args)
+    source = open_source(args.video, args.fps)
+    options = StrokeOptions(args.frame, args.num_objects, args.thickness, args.resize_scribble)
+    strokes = read_strokes(args.scribble, source, options)
+    checkpoint = find_checkpoint(args.checkpoint)
+    config = choose_config(checkpoint, args.config, args.overrides)
+    device = choose_device(args.device)
+    model, _ = load_model(config, checkpoint)
+    size = capped(source.size, args.size)
+    results = Results(args.out or Path("results") / source.name)
+    what = manifest(source, strokes, size, made_by(config, checkpoint))
+    results.prepare(what, args.resume, args.overwrite)
+    print(f"{describe(strokes)}\n{checkpoint} on {device}, at {size[1]}x{size[0]} pixels")
+    tracker = rhmnet.Tracker(model.to(device), config)
+    run = TwoWay(tracker, source, strokes, results, size, config.model.refine_threshold[0])
+    with StopRequest(patient=False) as stop:
+
+        def stopped() -> int:
+            return stop.exit_code
+
+        whole = run.run(stopped) and write_outputs(args, source, strokes, results, stopped)
+    if source.note:
+        print(f"warning: {source.note}")
+    if whole:
+        print(f"wrote {results.folder}")
+        return 0
+    print(
+        f"stopped with {results.count_masks()} finished masks in {results.masks}; give the same "
+        "command with --resume to go on"
+    )
+    return stop.exit_code
