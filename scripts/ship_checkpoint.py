@@ -18,12 +18,12 @@ import hashlib
 from pathlib import Path
 
 import torch
-from rhmnet.command import run_command
 
 from rhmnet.checkpoint import load_checkpoint, read_config, save_checkpoint
 from rhmnet.config import Config, override
 from rhmnet.errors import InputError
 from rhmnet.model import RHMNet
+from rhmnet.runtime.command import run_command
 
 
 def main() -> None:
