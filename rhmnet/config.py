@@ -24,6 +24,7 @@ from rhmnet.errors import InputError
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 PRECISIONS = ("float32", "bfloat16", "float16")
 SCHEDULES = ("poly", "step")
+LOSS_MEANS = ("process", "batch")
 STRIDE = 16
 """Pixels per token side; frames are padded to a multiple of it."""
 SMALLEST_SIDE = 2 * STRIDE
@@ -87,6 +88,7 @@ class TrainConfig:
 
     batch_size: int = 4  # clips per process and forward pass
     accumulation: int = 1  # forward passes per optimizer step
+    loss_mean: str = "process"  # weighted means: each part's own, averaged, or the whole batch's
     reference_batch: int = 16  # clips per step that lr is made for; another number is warned of
     seed: int = 42  # of clips; the rank is added for all else
     epochs: int = 80
@@ -358,6 +360,7 @@ def _validate(config: Config) -> None:
     )
     _one_of("train.precision", train.precision, PRECISIONS)
     _one_of("train.schedule", train.schedule, SCHEDULES)
+    _one_of("train.loss_mean", train.loss_mean, LOSS_MEANS)
     for name in _COUNTS_OF_TRAINING:
         _at_least(f"train.{name}", getattr(train, name), 1)
     for name in _NOT_NEGATIVE_IN_TRAINING:

@@ -13,6 +13,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from rhmnet.config import LossConfig
 from rhmnet.labels import BACKGROUND, num_channels, one_hot, valid_objects
+from rhmnet.precision import in_float32
 from rhmnet.structures import Clip, ClipPrediction
 
 RHO_EPS = 1e-6  # under the root of the smoothness penalty
@@ -21,6 +22,7 @@ SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 LAPLACIAN = ((-1.0, -1.0, -1.0), (-1.0, 8.0, -1.0), (-1.0, -1.0, -1.0))
 
 
+@in_float32
 def partial_cross_entropy(
     prob: Tensor, labels: Tensor, background_weight: float, normalizer: Tensor | None = None
 ) -> Tensor:
@@ -45,6 +47,7 @@ def label_weight(labels: Tensor, background_weight: float) -> Tensor:
     return torch.where(labels == BACKGROUND, background_weight, 1.0) * (labels != 0)
 
 
+@in_float32
 def smoothness(
     prob: Tensor,
     frames: Tensor,
@@ -70,6 +73,7 @@ def smoothness(
     return penalty @ weights + num_unused * weights.sum() * RHO_EPS**0.5
 
 
+@in_float32
 def reliable_focal(
     logits_s4: Tensor,
     strokes: Tensor,
@@ -101,6 +105,7 @@ def focal_targets(strokes: Tensor, valid: Tensor, kernel: int) -> tuple[Tensor, 
     return stroke_s4, (1 - ring_s4) * valid[:, None, :, None, None]
 
 
+@in_float32
 def consistency(prob: Tensor, backward_prob: Tensor) -> Tensor:
     """Mean squared difference of the two directions over K channels, [..., O + 1, H, W] each.
 
@@ -126,8 +131,9 @@ class Criterion:
     def normalizers(self, clip: Clip) -> Tensor:
         """float32 [2]: what partial cross entropy and the focal loss divide their sums by.
 
-        Where one batch is shared out, over processes or one after another, each part divides by
-        the mean over all parts: then the mean of the parts' losses is the whole batch's loss.
+        Where one batch is shared out, over processes or one after another, and each part divides
+        by the mean over all parts, the mean of the parts' losses is the whole batch's loss
+        (`train.loss_mean=batch`).
         """
         num_objects = int(clip.num_objects.max())
         valid = valid_objects(clip.num_objects.to(clip.scribbles.device), num_objects)

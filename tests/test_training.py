@@ -255,7 +255,8 @@ def test_shared_batch_gives_the_joint_batch_s_losses_and_gradients(
 ) -> None:
     """Clips of a batch differ in objects and strokes: a mean of means would not do."""
     joint = curve(tmp_path / "joint", 1, batch_size=2)
-    shared = curve(tmp_path / "shared", processes, batch_size=1, accumulation=accumulation)
+    train = {"batch_size": 1, "accumulation": accumulation, "loss_mean": "batch"}
+    shared = curve(tmp_path / "shared", processes, **train)
     assert [iteration for iteration, _ in shared] == [1, 2, 3]
     for (_, expected), (_, found) in zip(joint, shared, strict=True):
         assert found.pop("kind") == expected.pop("kind")

@@ -111,7 +111,7 @@ def train_one_epoch(
         lr = learning_rate(config, run.total_iteration, run.iterations_per_epoch)
         set_learning_rate(run.optimizer, lr)
         parts = [to_device(next(clips), processes.device) for _ in range(config.accumulation)]
-        normalizers = _shared_normalizers(criterion, parts, processes)
+        normalizers = shared_normalizers(criterion, parts, processes, config.loss_mean)
         for clip in parts:
             with nullcontext() if clip is parts[-1] else _without_averaging(losses):
                 terms = losses(clip, normalizers)
@@ -208,11 +208,15 @@ def _due(iteration: int, every: int) -> bool:
     return every > 0 and iteration % every == 0
 
 
-def _shared_normalizers(
-    criterion: Criterion, parts: list[Clip], processes: Processes
+def shared_normalizers(
+    criterion: Criterion, parts: list[Clip], processes: Processes, loss_mean: str
 ) -> Tensor | None:
-    """Normalizers of the whole step's batch; None where it is in one piece."""
-    if len(parts) * processes.size == 1:
+    """Normalizers of the whole step's batch; None where each part divides by its own.
+
+    loss_mean `process`: each part's weighted means, averaged over parts and processes, as plain
+    DDP and the release have it; `batch`: the weighted means of the batch as one.
+    """
+    if loss_mean == "process" or len(parts) * processes.size == 1:
         return None
     return processes.mean(torch.stack([criterion.normalizers(clip) for clip in parts]).mean(dim=0))
 
