@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rhmnet.attention import Dropout, MultiHeadAttention
+from rhmnet.precision import in_float32
 
 CERTAIN_RATIO = 0.211  # share of a cell under the stroke from which it joins the stroke's mean
 LEAST_RATIO = 0.15  # share below which a cell carries no label
@@ -46,12 +47,13 @@ class LabelEmbedding(nn.Module):
         background: whether other objects and background are marked too.
         """
         row = level if self.one_per_level else 0
-        labels = labels.to(memory.dtype)
         objects = labels[:, :-1]
+        others = labels.sum(1, keepdim=True) - objects
+        # the weights' precision: that of the memory, but float32 under autocast
+        objects, others = objects.to(self.target.dtype), others.to(self.target.dtype)
         memory = memory.view(labels.shape[0], -1, *memory.shape[1:])
         memory = memory + objects.unsqueeze(-1) * self.target[row]
         if background and self.background is not None:
-            others = labels.sum(1, keepdim=True) - objects
             memory = memory + others.unsqueeze(-1) * self.background[row]
         return memory.flatten(0, 1)
 
@@ -62,6 +64,7 @@ def pool_labels(labels: Tensor, stride: int) -> Tensor:
 
 
 @torch.no_grad()
+@in_float32
 def similarity_labels(ratio: Tensor, embedding: Tensor) -> Tensor:
     """Labels of an initial scribble: cosine of each cell to the scribble's mean feature.
 
@@ -79,6 +82,7 @@ def similarity_labels(ratio: Tensor, embedding: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+@in_float32
 def local_similarity_labels(ratio: Tensor, embedding: Tensor) -> Tensor:
     """Labels of an initial scribble: largest cosine to another stroke cell within 5 x 5 cells.
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rhmnet.config import STRIDE, Config
 from rhmnet.feature_extractor import FeatureExtractor, load_backbone
-from rhmnet.labels import num_channels, one_hot, valid_objects
+from rhmnet.labels import one_hot, valid_objects
 from rhmnet.matching import MemoryReader
 from rhmnet.memory_bank import MemoryBank, MemoryEntry, ReadMemory, ReliabilityLevel
 from rhmnet.memory_encoder import (
@@ -26,7 +26,13 @@ from rhmnet.memory_encoder import (
     similarity_labels,
 )
 from rhmnet.position_embedding import PositionEmbedding
-from rhmnet.segmentation_head import SegmentationHead, aggregate, resize
+from rhmnet.segmentation_head import (
+    HEAD_STRIDE,
+    SegmentationHead,
+    channel_odds,
+    channel_softmax,
+    entire_target,
+)
 from rhmnet.structures import (
     ClipPrediction,
     EncodedFrame,
@@ -34,9 +40,6 @@ from rhmnet.structures import (
     FrameFeatures,
     SkipFeatures,
 )
-
-HEAD_STRIDE = 4
-"""Pixels per cell of a head's output."""
 
 
 class RHMNet(nn.Module):
@@ -138,7 +141,7 @@ class RHMNet(nn.Module):
             0, tokens, position, bank[0].read(), self.reliable_head, frame.reliable_skips, at_once
         )
         reliable_logits = reliable_logits.view(*valid.shape, *reliable_logits.shape[2:])
-        reliable_prob = self._aggregate(reliable_logits.float().sigmoid(), valid)
+        reliable_prob = channel_softmax(channel_odds(reliable_logits.float().sigmoid(), valid))
         reliable_memory = memory = self.label_embedding.attach(
             frame.tokens + position,
             self._soft_labels(reliable_prob, config.refine_threshold[0], HEAD_STRIDE),
@@ -146,7 +149,7 @@ class RHMNet(nn.Module):
             background=False,
         )
 
-        entire_probs, entire_features = [], []
+        entire_probs, full_probs, entire_features = [], [], []
         for step in range(1, 1 + config.refine_layers):
             reader, step_memory = self.readers[step], bank[step]
             tokens = self.encoders[step](tokens, position)
@@ -157,14 +160,20 @@ class RHMNet(nn.Module):
             tokens, logits = self._read_and_segment(
                 step, tokens, position, step_memory.read(current), head, skips, at_once
             )
-            prob = self._entire_prob(logits, valid)
+            prob, full_prob = entire_target(logits, valid, config.upsample_logits)
             entire_probs.append(prob)
+            full_probs.append(full_prob)
             entire_features.append(feature)
             if step < config.refine_layers:
                 labels = self._soft_labels(prob, config.refine_threshold[step])
                 memory = self.label_embedding.attach(feature, labels, step + 1, background=True)
         return Expansion(
-            reliable_logits, reliable_prob, entire_probs, reliable_memory, entire_features
+            reliable_logits,
+            reliable_prob,
+            entire_probs,
+            full_probs,
+            reliable_memory,
+            entire_features,
         )
 
     def _read_and_segment(
@@ -245,11 +254,11 @@ class RHMNet(nn.Module):
                 tokens = _flatten(encoded.features.embedding)
                 encoded = encoded._replace(tokens=self.encoders[0](tokens, encoded.position))
                 backward = self._unroll(encoded, last_scribble, valid, reverse=True)
-                backward_prob = self._full_size_probs(backward, frames.shape[-2:])
+                backward_prob = _entire_prob_of(backward)
         return ClipPrediction(
             torch.stack([step.reliable_logits_s4 for step in steps], dim=1),
             torch.stack([step.reliable_prob_s4 for step in steps], dim=1),
-            self._full_size_probs(steps, frames.shape[-2:]),
+            _entire_prob_of(steps),
             backward_prob,
             valid,
         )
@@ -278,19 +287,12 @@ class RHMNet(nn.Module):
             )
         return expansions[::-1] if reverse else expansions
 
-    def _full_size_probs(self, steps: list[Expansion], size: torch.Size) -> Tensor:
-        """[B, T, R, O + 1, H, W]."""
-        frames = [
-            torch.stack([resize(prob, size) for prob in step.entire_probs], dim=1) for step in steps
-        ]
-        return torch.stack(frames, dim=1)
-
     def scribble_labels(self, frame: EncodedFrame, scribble: Tensor, num_objects: int) -> Tensor:
         """Soft labels [B, O + 1, h, w] of an initial scribble, uint8 [B, H, W]: its similarity map.
 
         In [-1, 1] with similarity, the share of each cell under the stroke without.
         """
-        embedding = frame.features.embedding.float()
+        embedding = frame.features.embedding
         ratio = pool_labels(one_hot(scribble, num_objects), STRIDE)
         if self.config.local_similarity:
             return local_similarity_labels(ratio, embedding)
@@ -308,20 +310,6 @@ class RHMNet(nn.Module):
         kept = torch.where(prob > threshold, prob, 0) if threshold > 0 else prob
         return pool_labels(kept, STRIDE // stride).flatten(2)
 
-    def _entire_prob(self, logits: Tensor, valid: Tensor) -> Tensor:
-        """Aggregated probabilities of logits [B * O, 2, H/4, W/4] (0 target, 1 the rest)."""
-        # softmax over two channels is the sigmoid of their difference
-        logits = (logits[:, :1] - logits[:, 1:]).float()
-        if self.config.upsample_logits:
-            height, width = logits.shape[-2:]
-            logits = resize(logits, (height * HEAD_STRIDE, width * HEAD_STRIDE))
-        return self._aggregate(logits.sigmoid().view(*valid.shape, *logits.shape[2:]), valid)
-
-    @staticmethod
-    def _aggregate(prob: Tensor, valid: Tensor) -> Tensor:
-        num_objects = valid.shape[1]
-        return aggregate(prob, valid, num_channels(num_objects) - num_objects - 1)
-
 
 def build_model(config: Config) -> RHMNet:
     """A network with the configuration's backbone weights and everything else random."""
@@ -329,6 +317,11 @@ def build_model(config: Config) -> RHMNet:
     if config.model.pretrained != "none":
         load_backbone(model.feature_extractor, config.model.backbone, config.model.pretrained)
     return model
+
+
+def _entire_prob_of(steps: list[Expansion]) -> Tensor:
+    """[B, T, R, O + 1, H, W]."""
+    return torch.stack([torch.stack(step.full_probs, dim=1) for step in steps], dim=1)
 
 
 def _flatten(maps: Tensor) -> Tensor:

@@ -6,8 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rhmnet.labels import num_channels
+from rhmnet.precision import in_float32
 from rhmnet.structures import SkipFeatures
 
+HEAD_STRIDE = 4
+"""Pixels per cell of a head's output."""
 PROB_EPS = 1e-7
 """Probabilities are clamped to [1e-7, 1 - 1e-7] before aggregation."""
 
@@ -73,20 +77,45 @@ def resize(x: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
     return functional.interpolate(x, size, mode="bilinear", align_corners=True)
 
 
-def aggregate(prob: Tensor, valid: Tensor, num_unused: int) -> Tensor:
-    """Soft aggregation of single objects' probabilities: softmax over all K channels.
+@in_float32  # at 1 - 1e-7 half precision would divide by zero
+def channel_odds(prob: Tensor, valid: Tensor) -> Tensor:
+    """Odds p / (1 - p) of the K channels that hold something: exp of their logits.
 
     prob: [B, O, H, W], each object on its own. valid: bool [B, O].
-    num_unused: channels of the K that hold nothing; they have probability 1e-7 before the softmax,
-    all the same, so they only enter its sum.
     Returns float32 [B, O + 1, H, W], background last.
     """
-    # float32: at 1 - 1e-7 half precision would divide by zero
-    prob = prob.float() * valid[:, :, None, None]
+    prob = prob * valid[:, :, None, None]
     background = (1 - prob).prod(dim=1, keepdim=True)
     prob = torch.cat([prob, background], dim=1).clamp(PROB_EPS, 1 - PROB_EPS)
-    odds = prob / (1 - prob)  # exp of the logit that the softmax is taken of
+    return prob / (1 - prob)
+
+
+def channel_softmax(odds: Tensor) -> Tensor:
+    """Softmax over all K channels, float32 [B, O + 1, H, W], of `channel_odds`.
+
+    Channels that hold nothing have probability 1e-7 before the softmax, all the same, so they only
+    enter its sum.
+    """
+    num_objects = odds.shape[1] - 1
+    num_unused = num_channels(num_objects) - num_objects - 1
     return odds / (odds.sum(dim=1, keepdim=True) + num_unused * unused_odds())
+
+
+def entire_target(logits: Tensor, valid: Tensor, upsample: bool) -> tuple[Tensor, Tensor]:
+    """Probabilities of all channels from the entire-target head's logits [B * O, 2, H/4, W/4].
+
+    First as memory takes them, then at full size: the same where each object's logits are resized
+    (`upsample_logits`); without, at stride 4, and with the K channels' logits resized.
+    """
+    logits = logits.float()
+    logits = logits[:, :1] - logits[:, 1:]  # softmax over two channels is the sigmoid of that
+    size = tuple(HEAD_STRIDE * side for side in logits.shape[-2:])
+    if upsample:
+        logits = resize(logits, size)
+    odds = channel_odds(logits.sigmoid().view(*valid.shape, *logits.shape[2:]), valid)
+    prob = channel_softmax(odds)
+    # channels that hold nothing have the same logit everywhere, so resizing leaves them alone
+    return prob, prob if upsample else channel_softmax(resize(odds.log(), size).exp())
 
 
 def unused_odds() -> float:

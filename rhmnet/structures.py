@@ -78,6 +78,8 @@ class Expansion(NamedTuple):
     """[B, O + 1, H/4, W/4]."""
     entire_probs: list[Tensor]
     """[B, O + 1, H, W] of each entire-target step (H/4, W/4 without `upsample_logits`)."""
+    full_probs: list[Tensor]
+    """[B, O + 1, H, W]: the same tensors, or, without `upsample_logits`, their logits resized."""
     reliable_memory: Tensor
     """[B * O, N, C], labelled, of step 0."""
     entire_features: list[Tensor]

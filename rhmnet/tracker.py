@@ -144,7 +144,7 @@ class Tracker:
         if not strokes.any():
             return
         certain = one_hot(self._pad(self._to_device(strokes))[None], self._num_objects)
-        for prob in expansion.entire_probs:
+        for prob in (*expansion.entire_probs, *expansion.full_probs):
             here = functional.adaptive_max_pool2d(certain, prob.shape[-2:])
             prob.copy_(torch.where(here.any(1, keepdim=True), here, prob))
 
@@ -156,7 +156,7 @@ class Tracker:
         self._memorize(expansion)
         self._index += 1
         prob, reliable = (
-            self._crop(p) for p in (expansion.entire_probs[-1], expansion.reliable_prob_s4)
+            self._crop(p) for p in (expansion.full_probs[-1], expansion.reliable_prob_s4)
         )
         return TrackedFrame(_labels(prob), prob, reliable)
 

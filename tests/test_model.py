@@ -19,7 +19,7 @@ from rhmnet.memory_bank import (
 )
 from rhmnet.memory_encoder import LabelEmbedding, local_similarity_labels, similarity_labels
 from rhmnet.position_embedding import PositionEmbedding
-from rhmnet.segmentation_head import aggregate
+from rhmnet.segmentation_head import channel_odds, channel_softmax
 
 CLOSE = {"atol": 2e-5, "rtol": 0}
 
@@ -113,10 +113,10 @@ def test_local_similarity_looks_at_other_stroke_cells_nearby() -> None:
 
 def test_aggregation_over_all_channels() -> None:
     prob = torch.tensor([0.8, 0.4]).view(1, 2, 1, 1)
-    out = aggregate(prob, torch.tensor([[True, True]]), num_unused=9).flatten()
+    out = channel_softmax(channel_odds(prob, torch.tensor([[True, True]]))).flatten()
     odds = torch.tensor([4.0, 2 / 3, 0.12 / 0.88])
     assert torch.allclose(out, odds / (odds.sum() + 9e-7), atol=1e-6)
-    out = aggregate(prob, torch.tensor([[True, False]]), num_unused=9).flatten()
+    out = channel_softmax(channel_odds(prob, torch.tensor([[True, False]]))).flatten()
     assert out[1] < 1e-7 and torch.allclose(out[0], torch.tensor(4 / 4.25), atol=1e-6)
 
 
