@@ -22,8 +22,8 @@ from rhmnet.data.sampler import SampleKey
 from rhmnet.errors import InputError
 from rhmnet.losses import Criterion
 from rhmnet.model import build_model
+from rhmnet.runtime.processes import Processes
 from rhmnet.structures import Clip, ClipPrediction
-from rhmnet.training.distributed import Processes
 from rhmnet.training.engine import ClipLosses, shared_normalizers
 from rhmnet.training.random_state import seed_everything
 
