@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rhmnet.errors import InputError
+from rhmnet.files.json_files import read_json
 from rhmnet.labels import BACKGROUND
 from rhmnet.tools.scribbles.drawing import Drawing, check_drawing, clip, rasterize, trace
 from rhmnet.tools.scribbles.formats import davis, labelme, maps, svg
@@ -105,7 +106,7 @@ def detect(path: Path) -> str:
     if suffix in (".bmp", ".png", ".svg"):
         return suffix[1:]
     if suffix == ".json":
-        content = davis.read_json(path)
+        content = read_json(path)
         for key, kind in (("scribbles", "davis"), ("shapes", "labelme")):
             if key in content:
                 return kind

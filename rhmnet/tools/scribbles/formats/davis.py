@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from rhmnet.errors import InputError
+from rhmnet.files.json_files import read_json
 from rhmnet.tools.scribbles.drawing import Drawing, Stroke
 from rhmnet.tools.scribbles.formats.names import pen_width
 
@@ -84,17 +85,6 @@ def write(path: Path, drawing: Drawing, sequence: str = "", frame: int = 0) -> N
         "scribbles": [[] for _ in range(frame)] + [lines],
     }
     path.write_text(json.dumps(content) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> dict:
-    """A JSON object; raises InputError that names the file for anything else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error}); replace the file") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a JSON object, found {type(content).__name__}")
-    return content
 
 
 def _stroke(path: Path, frame: int, index: int, line: dict, size: tuple[int, int]) -> Stroke:

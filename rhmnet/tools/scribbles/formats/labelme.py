@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from rhmnet.errors import InputError
+from rhmnet.files.json_files import read_json
 from rhmnet.tools.scribbles.drawing import Drawing, Stroke
-from rhmnet.tools.scribbles.formats.davis import read_json
 from rhmnet.tools.scribbles.formats.names import name_of, number, pen_width
 
 _LINES = ("linestrip", "line", "point")
