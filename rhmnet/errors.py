@@ -1,4 +1,4 @@
-"""The one error that a user's input can cause."""
+"""The one error that a user's input can cause, and how text of files and users is shown."""
 
 from __future__ import annotations
 
@@ -6,5 +6,27 @@ from __future__ import annotations
 class InputError(ValueError):
     """Bad input: a file, a key or a value that the user can mend.
 
-    The message is one line that names the file or key, what was expected, and the remedy.
+    The message is one line that names the file or key, what was expected, and the remedy; what
+    would break the line, or speak to the terminal, is escaped in it.
     """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(shown(message))
+
+
+def shown(text: object) -> str:
+    """Text, a path say, as one line that any terminal can show.
+
+    Newlines, terminal escapes, characters that turn the direction of writing, and bytes of names
+    that are no UTF-8 become \\n, \\x1b, \\u202e, \\xff.
+    """
+    text = str(text)
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    if character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":  # a byte, as Python holds those of names
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "inference": {"model", "fused", "attention"},
     "inputs": {"errors", "labels"},
     "tracker": BASE | {"model", "memory_bank", "segmentation_head", "inference", "inputs"},
-    "checkpoint": BASE | {"model"},
+    "checkpoint": BASE | {"model", "files"},
     "losses": BASE | {"precision"},
     "visualize": BASE,
     "files": BASE | {"files"},
