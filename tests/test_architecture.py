@@ -42,6 +42,7 @@ MAY_IMPORT = {
     | {"training", "model", "losses", "data", "files", "checkpoint", "visualize", "runtime"},
     "evaluation": BASE
     | {"evaluation", "model", "tracker", "data", "files", "checkpoint", "visualize", "runtime"},
+    "tools/clips": BASE | {"tools/clips", "tools/scribbles", "files"},
     "tools/scribbles": BASE | {"tools/scribbles", "data", "files", "visualize", "runtime"},
     "tools/segment": BASE
     | {"tools/segment", "tools/scribbles", "inputs", "data", "files", "tracker", "memory_bank"}

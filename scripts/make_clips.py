@@ -1,0 +1,11 @@
+#!/usr/bin/env python
+"""Make training clips of stills with masks: for those who have no videos to scribble on.
+
+--help tells.
+"""
+
+from rhmnet.runtime.command import run_command
+from rhmnet.tools.clips.command import main
+
+if __name__ == "__main__":
+    run_command(lambda: main(prog="python scripts/make_clips.py"))
