@@ -386,7 +386,10 @@ def _validate(config: Config) -> None:
     _at_least("test.update_frequency", test.update_frequency, 1)
     _at_least("test.scribble_update_frequency", test.scribble_update_frequency, 1)
     _at_least("test.objects_at_once", test.objects_at_once, 1)
-    _at_least("test.stored_level", test.stored_level, 1)
+    _check(
+        test.stored_level in (1, 2),
+        f"test.stored_level={test.stored_level}: expected 1 (the release) or 2 (as in training)",
+    )
 
 
 def _check_finite(config: Config) -> None:

@@ -139,6 +139,10 @@ class BoundedStepMemory:
         self._corrections += 1
         self._write(slot, entry)
 
+    def take_rows(self, rows: list[int]) -> None:
+        """Let the memory of these objects, which may be named more than once, be all of it."""
+        self._buffers = _take(self._buffers, rows)
+
     @property
     def reads_current(self) -> bool:
         """Whether this frame's previous step is read too: once an entire target is stored."""
@@ -221,6 +225,17 @@ class SharedStepMemory:
         self._initial.append(_split(entry))
         self._keep()
 
+    def take_rows(self, rows: list[int]) -> None:
+        """Let the memory of these objects, which may be named more than once, be all of it."""
+        if self._first is not None:
+            self._first = _take(self._first, rows)
+        self._nothing, self._twice, self._last = (
+            _take_of_split(split, rows) for split in (self._nothing, self._twice, self._last)
+        )
+        self._initial = [_take_of_split(split, rows) for split in self._initial]
+        self._stored = [_take_of_split(split, rows) for split in self._stored]
+        self._keep()
+
     def read(self) -> ReadMemory:
         """All entries, once each."""
         own = _join([self._kept.own, self._last.own])
@@ -260,6 +275,14 @@ def _pick(entry: MemoryEntry, tokens: Tensor | slice) -> MemoryEntry:
     return MemoryEntry(*(x[:, :, tokens] for x in entry))
 
 
+def _take(entry: MemoryEntry, rows: list[int]) -> MemoryEntry:
+    return MemoryEntry(*(x[rows] for x in entry))
+
+
+def _take_of_split(split: _Split, rows: list[int]) -> _Split:
+    return split._replace(own=_take(split.own, rows))
+
+
 def _join(entries: list[MemoryEntry]) -> MemoryEntry:
     return MemoryEntry(*(torch.cat(parts, dim=2) for parts in zip(*entries, strict=True)))
 
@@ -292,6 +315,11 @@ class MemoryBank:
             ]
             if share:
                 self.steps[0] = SharedStepMemory(initial[0], max_length)
+
+    def take_rows(self, rows: list[int]) -> None:
+        """Let every step remember these objects, of those before, in this order; for tracking."""
+        for step in self.steps:
+            step.take_rows(rows)
 
     def __getitem__(self, step: int) -> StepMemory | BoundedStepMemory | SharedStepMemory:
         return self.steps[step]

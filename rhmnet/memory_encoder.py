@@ -40,15 +40,20 @@ class LabelEmbedding(nn.Module):
         self.target = nn.Parameter(torch.ones(rows, dim))
         self.background = nn.Parameter(-torch.ones(rows, dim)) if use_background else None
 
-    def attach(self, memory: Tensor, labels: Tensor, level: int, background: bool) -> Tensor:
+    def attach(
+        self, memory: Tensor, labels: Tensor, level: int, background: bool, copies: int = 1
+    ) -> Tensor:
         """Mark a frame's memory feature with soft labels, object by object: [B * O, N, C].
 
         memory: m, [B, N, C] or [B * O, N, C]. labels: S, [B, O + 1, N], background last.
         background: whether other objects and background are marked too.
+        copies: how many objects the last one stands for.
         """
         row = level if self.one_per_level else 0
         objects = labels[:, :-1]
         others = labels.sum(1, keepdim=True) - objects
+        if copies > 1:
+            others = others + (copies - 1) * objects[:, -1:]
         # the weights' precision: that of the memory, but float32 under autocast
         objects, others = objects.to(self.target.dtype), others.to(self.target.dtype)
         memory = memory.view(labels.shape[0], -1, *memory.shape[1:])

@@ -38,6 +38,7 @@ from rhmnet.structures import (
     EncodedFrame,
     Expansion,
     FrameFeatures,
+    Rows,
     SkipFeatures,
 )
 
@@ -128,20 +129,31 @@ class RHMNet(nn.Module):
         )
 
     def expand(
-        self, frame: EncodedFrame, bank: MemoryBank, valid: Tensor, at_once: int | None = None
+        self,
+        frame: EncodedFrame,
+        bank: MemoryBank,
+        valid: Tensor,
+        at_once: int | None = None,
+        rows: Rows | None = None,
     ) -> Expansion:
         """First the reliable region, then from it and all of the memory the entire target.
 
         valid: bool [B, O]; the probability of other objects is zero.
         at_once: objects read and segmented together, to bound what many of them take; for B = 1.
+        rows: what the O rows stand for, where not each for an object; for B = 1.
         """
-        config, position, num_objects = self.config, frame.position, valid.shape[1]
-        tokens = frame.tokens.repeat_interleave(num_objects, dim=0)
+        config, position = self.config, frame.position
+        num_objects, copies = (None, 1) if rows is None else (rows.num_objects, rows.copies)
+        tokens = frame.tokens.repeat_interleave(valid.shape[1], dim=0)
         tokens, reliable_logits = self._read_and_segment(
-            0, tokens, position, bank[0].read(), self.reliable_head, frame.reliable_skips, at_once
+            0,
+            *(tokens, position, bank[0].read(), self.reliable_head, frame.reliable_skips),
+            *(at_once, rows),
         )
         reliable_logits = reliable_logits.view(*valid.shape, *reliable_logits.shape[2:])
-        reliable_prob = channel_softmax(channel_odds(reliable_logits.float().sigmoid(), valid))
+        reliable_prob = channel_softmax(
+            channel_odds(reliable_logits.float().sigmoid(), valid), num_objects
+        )
         reliable_memory = memory = self.label_embedding.attach(
             frame.tokens + position,
             self._soft_labels(reliable_prob, config.refine_threshold[0], HEAD_STRIDE),
@@ -158,22 +170,19 @@ class RHMNet(nn.Module):
             index = (step - 1) % len(self.entire_heads)
             head, skips = self.entire_heads[index], frame.entire_skips[index]
             tokens, logits = self._read_and_segment(
-                step, tokens, position, step_memory.read(current), head, skips, at_once
+                *(step, tokens, position, step_memory.read(current), head, skips),
+                *(at_once, rows),
             )
-            prob, full_prob = entire_target(logits, valid, config.upsample_logits)
+            prob, full_prob = entire_target(logits, valid, config.upsample_logits, num_objects)
             entire_probs.append(prob)
             full_probs.append(full_prob)
             entire_features.append(feature)
             if step < config.refine_layers:
                 labels = self._soft_labels(prob, config.refine_threshold[step])
-                memory = self.label_embedding.attach(feature, labels, step + 1, background=True)
+                memory = self.label_embedding.attach(feature, labels, step + 1, True, copies)
         return Expansion(
-            reliable_logits,
-            reliable_prob,
-            entire_probs,
-            full_probs,
-            reliable_memory,
-            entire_features,
+            *(reliable_logits, reliable_prob, entire_probs, full_probs),
+            *(reliable_memory, entire_features, copies),
         )
 
     def _read_and_segment(
@@ -185,19 +194,32 @@ class RHMNet(nn.Module):
         head: SegmentationHead,
         skips: SkipFeatures,
         at_once: int | None,
+        rows: Rows | None,
     ) -> tuple[Tensor, Tensor]:
-        """Tokens [B * O, N, C] after reading, and their logits [B * O, ..., H/4, W/4]."""
-        parts = []
+        """Tokens [B * O, N, C] after reading, and their logits [B * O, ..., H/4, W/4].
+
+        Logits of rows that are not live are zero; what they read is left out in the last step.
+        """
+        count = len(tokens)
+        live = slice(None) if rows is None else rows.live
+        last = step == self.config.refine_layers
+        if last:
+            tokens = tokens[live]
+            memory = memory._replace(own=MemoryEntry(*(x[live] for x in memory.own)))
+        read = []
         for some, key, value in zip(
             *(x.split(at_once or len(tokens)) for x in (tokens, *memory.own)), strict=True
         ):
-            some = self.readers[step](some, position, key, value, memory.common)
-            # a CPU segments them faster one by one: their feature maps stay small
-            each = 1 if at_once and some.device.type == "cpu" else len(some)
-            parts.append((some, torch.cat([head(x, skips) for x in some.split(each)])))
-        if len(parts) == 1:
-            return parts[0]
-        return torch.cat([t for t, _ in parts]), torch.cat([logits for _, logits in parts])
+            read.append(self.readers[step](some, position, key, value, memory.common))
+        tokens = read[0] if len(read) == 1 else torch.cat(read)
+        # a CPU segments them faster one by one: their feature maps stay small
+        each = 1 if at_once and tokens.device.type == "cpu" else at_once or count
+        some = tokens if last else tokens[live]
+        logits = torch.cat([head(x, skips) for x in some.split(each)])
+        if len(logits) < count:
+            segmented, logits = logits, logits.new_zeros(count, *logits.shape[1:])
+            logits[live] = segmented
+        return tokens, logits
 
     def memorize_reliable(self, bank: MemoryBank, expansion: Expansion, store: bool) -> None:
         """Write the reliable region: stored for good, or in place of the last frame's."""
@@ -222,7 +244,9 @@ class RHMNet(nn.Module):
         """
         labels = self._soft_labels(expansion.entire_probs[-1], threshold)
         for step, feature in enumerate(expansion.entire_features, start=1):
-            memory = self.label_embedding.attach(feature, labels, level + step - 1, background=True)
+            memory = self.label_embedding.attach(
+                feature, labels, level + step - 1, True, expansion.copies
+            )
             entry = MemoryEntry(*self.readers[step].project(memory))
             if store:
                 bank[step].store(ReliabilityLevel.ENTIRE, entry)

@@ -90,22 +90,25 @@ def channel_odds(prob: Tensor, valid: Tensor) -> Tensor:
     return prob / (1 - prob)
 
 
-def channel_softmax(odds: Tensor) -> Tensor:
+def channel_softmax(odds: Tensor, num_objects: int | None = None) -> Tensor:
     """Softmax over all K channels, float32 [B, O + 1, H, W], of `channel_odds`.
 
     Channels that hold nothing have probability 1e-7 before the softmax, all the same, so they only
-    enter its sum.
+    enter its sum. num_objects: O, which K follows, where it is more than there are channels for.
     """
-    num_objects = odds.shape[1] - 1
-    num_unused = num_channels(num_objects) - num_objects - 1
+    count = odds.shape[1]
+    num_unused = num_channels(num_objects or count - 1) - count
     return odds / (odds.sum(dim=1, keepdim=True) + num_unused * unused_odds())
 
 
-def entire_target(logits: Tensor, valid: Tensor, upsample: bool) -> tuple[Tensor, Tensor]:
+def entire_target(
+    logits: Tensor, valid: Tensor, upsample: bool, num_objects: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Probabilities of all channels from the entire-target head's logits [B * O, 2, H/4, W/4].
 
     First as memory takes them, then at full size: the same where each object's logits are resized
     (`upsample_logits`); without, at stride 4, and with the K channels' logits resized.
+    num_objects: as `channel_softmax` takes it.
     """
     logits = logits.float()
     logits = logits[:, :1] - logits[:, 1:]  # softmax over two channels is the sigmoid of that
@@ -113,9 +116,11 @@ def entire_target(logits: Tensor, valid: Tensor, upsample: bool) -> tuple[Tensor
     if upsample:
         logits = resize(logits, size)
     odds = channel_odds(logits.sigmoid().view(*valid.shape, *logits.shape[2:]), valid)
-    prob = channel_softmax(odds)
+    prob = channel_softmax(odds, num_objects)
     # channels that hold nothing have the same logit everywhere, so resizing leaves them alone
-    return prob, prob if upsample else channel_softmax(resize(odds.log(), size).exp())
+    if upsample:
+        return prob, prob
+    return prob, channel_softmax(resize(odds.log(), size).exp(), num_objects)
 
 
 def unused_odds() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -84,6 +85,23 @@ class Expansion(NamedTuple):
     """[B * O, N, C], labelled, of step 0."""
     entire_features: list[Tensor]
     """m of each entire-target step, [B * O, N, C], not labelled yet."""
+    copies: int = 1
+    """How many objects the last one stands for."""
+
+
+class Rows(NamedTuple):
+    """What the rows of a tracker's memory stand for, known on the host.
+
+    Rows that are not live have no probability, so nothing is segmented for them. One of them may
+    stand for any number of objects that have not appeared yet: their memory is the same.
+    """
+
+    live: slice | Sequence[int]
+    """Those, of 0..R - 1, of objects that are tracked; a slice where they are neighbours."""
+    num_objects: int
+    """O, which the number of label channels follows."""
+    copies: int
+    """How many objects the last row stands for."""
 
 
 class ClipPrediction(NamedTuple):
@@ -99,14 +117,3 @@ class ClipPrediction(NamedTuple):
     """`entire_prob` of the clip run from its last frame's scribble, in the forward time order."""
     valid: Tensor
     """bool [B, O], False for objects that pad the batch."""
-
-
-class TrackedFrame(NamedTuple):
-    """What the tracker says of one frame, on the model's device, at the frame's own size."""
-
-    labels: Tensor
-    """uint8 [H, W], 0 background, 1..O."""
-    probabilities: Tensor
-    """float32 [O + 1, H, W], objects 1..O, then background: softmax values over all K channels."""
-    reliable: Tensor
-    """float32 [O + 1, H, W], the same of the reliable region."""

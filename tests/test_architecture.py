@@ -32,21 +32,24 @@ MAY_IMPORT = {
     "fused": set(),
     "inference": {"model", "fused", "attention"},
     "inputs": {"errors", "labels"},
-    "tracker": BASE | {"model", "memory_bank", "segmentation_head", "inference", "inputs"},
+    "resizing": {"labels"},
+    "tracked_frame": {"segmentation_head", "resizing"},
+    "tracker": BASE | {"model", "memory_bank", "inference", "inputs", "resizing", "tracked_frame"},
     "checkpoint": BASE | {"model", "files"},
     "losses": BASE | {"precision"},
     "visualize": BASE,
-    "files": BASE | {"files"},
+    "files": BASE | {"files", "resizing"},
     "data": BASE | {"data", "files"},
     "training": BASE
     | {"training", "model", "losses", "data", "files", "checkpoint", "visualize", "runtime"},
     "evaluation": BASE
-    | {"evaluation", "model", "tracker", "data", "files", "checkpoint", "visualize", "runtime"},
+    | {"evaluation", "model", "tracker", "tracked_frame", "resizing"}
+    | {"data", "files", "checkpoint", "visualize", "runtime"},
     "tools/clips": BASE | {"tools/clips", "tools/scribbles", "files"},
     "tools/scribbles": BASE | {"tools/scribbles", "data", "files", "visualize", "runtime"},
     "tools/segment": BASE
     | {"tools/segment", "tools/scribbles", "inputs", "data", "files", "tracker", "memory_bank"}
-    | {"checkpoint", "evaluation", "visualize", "runtime"},
+    | {"resizing", "tracked_frame", "checkpoint", "evaluation", "visualize", "runtime"},
     "tools/synthetic": BASE | {"tools/synthetic", "tools/scribbles", "data", "files", "runtime"},
 }
 TOOLS = "tools"

@@ -16,7 +16,8 @@ from rhmnet.files import video_file as video_module
 from rhmnet.files.image_sequence import read_frame
 from rhmnet.files.source import open_source
 from rhmnet.files.video_file import VideoFile
-from rhmnet.tools.segment.strokes import StrokeOptions, read_strokes, shrink_strokes
+from rhmnet.resizing import resize_strokes
+from rhmnet.tools.segment.strokes import StrokeOptions, read_strokes
 
 SIZE = (48, 64)
 
@@ -239,7 +240,7 @@ def test_strokes_fit_to_another_size_on_request(tmp_path: Path, source, labels: 
 def test_thin_strokes_survive_shrinking() -> None:
     labels = np.zeros((90, 90), np.uint8)
     labels[:, 41], labels[70, :], labels[10:30, 60:80] = 1, 2, 255
-    small = shrink_strokes(labels, (20, 20))
+    small = resize_strokes(labels, (20, 20))
     assert (small[:15, 9] == 1).all()  # column 41 of 90 lies in column 9 of 20
     assert (np.delete(small[15], 9) == 2).all()
     assert (small[3:6, 14:17] == 255).all()

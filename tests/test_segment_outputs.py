@@ -20,7 +20,7 @@ from small import made_up_video, small_config, small_model
 import rhmnet
 from rhmnet.errors import InputError
 from rhmnet.files.label_maps import read_labels
-from rhmnet.tools.segment.options import capped
+from rhmnet.resizing import network_size
 from rhmnet.tools.segment.summary import best_frame, doubt, write_summary
 from rhmnet.tools.segment.weights import choose_config, find_checkpoint
 
@@ -188,11 +188,11 @@ def test_the_configuration_comes_with_the_weights(place: Path, tmp_path: Path) -
     assert choose_config(tmp_path / "theirs.pth.tar") == rhmnet.load_config("video_training")
 
 
-def test_the_shorter_side_is_capped() -> None:
-    assert capped((720, 1280), 480) == (480, 853)
-    assert capped((1280, 720), 480) == (853, 480)
-    assert capped((360, 640), 480) == (360, 640)
-    assert capped((2160, 3840), 0) == (2160, 3840)
+def test_the_shorter_side_is_network_size() -> None:
+    assert network_size((720, 1280), 480) == (480, 853)
+    assert network_size((1280, 720), 480) == (853, 480)
+    assert network_size((360, 640), 480) == (360, 640)
+    assert network_size((2160, 3840), 0) == (2160, 3840)
 
 
 def test_where_a_stroke_helps_most(tmp_path: Path) -> None:

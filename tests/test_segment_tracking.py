@@ -17,17 +17,17 @@ from rhmnet.errors import InputError
 from rhmnet.files.label_maps import read_labels
 from rhmnet.files.source import Source, open_source
 from rhmnet.files.threads import WriteBehind, read_ahead
+from rhmnet.resizing import resize_strokes
 from rhmnet.tools.segment.merge import (
-    FrameMaps,
     forward_shares,
-    labels_at,
     measure,
     merge,
     to_bytes,
 )
 from rhmnet.tools.segment.results import Results
-from rhmnet.tools.segment.strokes import Strokes, shrink_strokes
+from rhmnet.tools.segment.strokes import Strokes
 from rhmnet.tools.segment.two_way import TwoWay
+from rhmnet.tracked_frame import FrameMaps, labels_at
 
 FRAMES, SIZE = 11, (48, 64)
 
@@ -119,7 +119,7 @@ def test_objects_may_start_anywhere(
 
 def test_between_two_strokes_the_nearer_one_counts_more() -> None:
     frames_of = {2: [1], 6: [1, 3], 10: [3]}
-    shares = np.stack([forward_shares(frames_of, 3, t) for t in (0, 2, 3, 5, 6, 7, 10, 12)])
+    shares = np.stack([forward_shares(frames_of, [1, 2, 3], t) for t in (0, 2, 3, 5, 6, 7, 10, 12)])
     np.testing.assert_allclose(shares[:, 0], [0, 1, 0.75, 0.25, 1, 1, 1, 1])
     np.testing.assert_allclose(shares[:, 2], [0, 0, 0, 0, 1, 0.75, 1, 1])
     assert (shares[:, 1] == 1).all()  # without strokes
@@ -163,7 +163,7 @@ def test_masks_come_back_at_the_videos_size(
     found = masks(tmp_path / "out")
     assert found.shape == (FRAMES, *SIZE)
     image = cv2.resize(made[0][3], small[::-1], interpolation=cv2.INTER_AREA)
-    prob = tracker.start(image, shrink_strokes(made[1], small)).probabilities
+    prob = tracker.start(image, resize_strokes(made[1], small)).probabilities
     large = torch.nn.functional.interpolate(prob[None], SIZE, mode="bilinear")[0]
     np.testing.assert_array_equal(found[3], (large.argmax(0) + 1) % 3)
 

@@ -11,7 +11,7 @@ from small import made_up_video, small_config, small_model
 import rhmnet
 from rhmnet.errors import InputError
 from rhmnet.inference import prepare_for_tracking
-from rhmnet.tracker import _labels
+from rhmnet.tracked_frame import labels_at
 
 
 def test_tracker_equals_the_clip_unroll_when_their_options_match() -> None:
@@ -54,7 +54,7 @@ def test_padding_round_trips() -> None:
     tracker = rhmnet.Tracker(small_model(config), config)
     # 52 = 64 - 12, split 6 and 6; 51 = 64 - 13, the smaller half (6) first
     cut = tracker.start(video[0][:52, :51], scribble[:52, :51])
-    assert tracker._padding() == (6, 7, 6, 6)
+    assert tracker._geometry.padding == (6, 7, 6, 6)
     assert cut.labels.shape == (52, 51)
 
 
@@ -256,7 +256,7 @@ def test_compiled_features_give_the_same_masks() -> None:
 def test_labels_are_the_first_largest_channel() -> None:
     prob = torch.randint(0, 3, (4, 50, 60), generator=torch.Generator().manual_seed(0)).float()
     largest = prob.numpy().argmax(0)
-    assert (_labels(prob).numpy() == (largest + 1) % 4).all()
+    assert (labels_at(prob, (50, 60)).numpy() == (largest + 1) % 4).all()
 
 
 def test_folded_norms_give_the_same_features() -> None:

@@ -14,8 +14,8 @@ from rhmnet.evaluation.davis import Davis, Video
 from rhmnet.evaluation.youtube import Video as YoutubeVideo
 from rhmnet.evaluation.youtube import YoutubeVos
 from rhmnet.files.label_maps import read_labels
-from rhmnet.files.resizing import capped_size, resize_labels
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, UNLABELLED, from_disk
+from rhmnet.resizing import capped_size, resize_labels
 
 
 class Appearance(NamedTuple):

@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from rhmnet.errors import InputError
 from rhmnet.files.images import read_image
-from rhmnet.files.resizing import resize_image
+from rhmnet.resizing import resize_image
 
 Frames = Generator[np.ndarray, None, None]
 """Images one after the other, uint8 [H, W, 3] RGB."""

@@ -8,40 +8,31 @@ both passes', weighted linearly with the distance.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-
-class FrameMaps(NamedTuple):
-    """One frame's probabilities at the network's size."""
-
-    entire: Tensor
-    """float32 [O + 1, h, w], objects 1..O, background last."""
-    reliable: Tensor
-    """float32 [O + 1, h, w], the same of the reliable region."""
+from rhmnet.tracked_frame import FrameMaps
 
 
 def forward_shares(
-    frames_of: Mapping[int, Sequence[int]], num_objects: int, frame: int
+    frames_of: Mapping[int, Sequence[int]], numbers: Sequence[int], frame: int
 ) -> np.ndarray:
-    """float32 [O]: how much the forward pass counts for each object on a frame, 0 to 1.
+    """float32 [O]: how much the forward pass counts for each of these objects on a frame, 0 to 1.
 
     frames_of: {frame: objects with a stroke on it}. With strokes on frames a <= frame < b it is
     (b - frame) / (b - a); before an object's first stroke 0, from its last one on 1.
     """
-    shares = np.ones(num_objects, np.float32)
-    for number in range(1, num_objects + 1):
+    shares = np.ones(len(numbers), np.float32)
+    for index, number in enumerate(numbers):
         stroked = [f for f, numbers in frames_of.items() if number in numbers]
         before = [f for f in stroked if f <= frame]
         after = [f for f in stroked if f > frame]
         if not after:
             continue
         a, b = max(before, default=None), min(after)
-        shares[number - 1] = 0 if a is None else (b - frame) / (b - a)
+        shares[index] = 0 if a is None else (b - frame) / (b - a)
     return shares
 
 
@@ -62,28 +53,6 @@ def merge(forward: np.ndarray, backward: FrameMaps, shares: np.ndarray) -> Frame
     share = torch.from_numpy(shares).to(device)[:, None, None]
     halves = (torch.from_numpy(forward).to(device).float() / 255).chunk(2)
     return FrameMaps(*(_merge(f, b, share) for f, b in zip(halves, backward, strict=True)))
-
-
-def labels_at(prob: Tensor, size: tuple[int, int]) -> Tensor:
-    """Labels of the likeliest channel after resizing probabilities, bilinear, to H, W.
-
-    prob: [O + 1, h, w], background last. Returns uint8 [H, W], 0 background. One channel is
-    resized at a time, so that memory does not grow with the number of objects.
-    """
-    best, labels = None, None
-    for channel, single in enumerate(prob):
-        if single.shape != size:
-            single = functional.interpolate(
-                single[None, None], size, mode="bilinear", align_corners=False
-            )[0, 0]
-        label = (channel + 1) % len(prob)
-        if best is None:
-            best = single.clone()
-            labels = torch.full(size, label, dtype=torch.uint8, device=prob.device)
-            continue
-        labels.masked_fill_(single > best, label)
-        torch.maximum(best, single, out=best)
-    return labels
 
 
 def measure(maps: FrameMaps, threshold: float) -> Tensor:

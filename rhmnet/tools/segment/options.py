@@ -15,7 +15,6 @@ from rhmnet.tools.segment.exports import CODECS
 from rhmnet.tools.segment.strokes import Strokes
 
 _SETTING = re.compile(r"(model|data|train|loss|test)\.\w+=")
-SMALLEST_SIDE = 32  # pixels: two tokens of the network
 
 
 def parse(description: str, argv: Sequence[str] | None, prog: str) -> argparse.Namespace:
@@ -38,7 +37,7 @@ def parse(description: str, argv: Sequence[str] | None, prog: str) -> argparse.N
     add("--checkpoint", type=Path, help="weights (default: the newest under checkpoints/)")
     add("--config", help="configuration, where the weights carry none (default video_training)")
     add("--device", default="auto", help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:N, mps")
-    add("--size", type=int, default=480, help=_SIZE)
+    add("--size", type=int, metavar="PIXELS", help=_SIZE)
     results = parser.add_argument_group("results, beside OUT/masks/<frame>.png (palette)")
     add = results.add_argument
     add("--out", type=Path, help="folder (default: results/<name of the video>)")
@@ -56,8 +55,8 @@ def parse(description: str, argv: Sequence[str] | None, prog: str) -> argparse.N
     args.scribble = [path for path in args.scribble if not _SETTING.match(str(path))]
     if not args.scribble:
         raise InputError("--scribble: expected at least one file with strokes")
-    if args.size != 0 and args.size < SMALLEST_SIDE:
-        raise InputError(f"--size {args.size}: expected 0 or at least {SMALLEST_SIDE} pixels")
+    if args.size is not None:
+        args.overrides.append(f"test.short_side={args.size}")
     if args.fps is not None and args.fps <= 0:
         raise InputError(f"--fps {args.fps}: expected a number above 0")
     if args.resume and args.overwrite:
@@ -69,16 +68,8 @@ _SCRIBBLE = (
     "label map (PNG, BMP: 0 none, 1.. objects, 255 background), DAVIS JSON, or several maps or a "
     "folder of maps, each named after its frame (as in 40.png)"
 )
-_SIZE = "cap of the shorter side for the network, pixels (default 480; 0: none)"
+_SIZE = "test.short_side: larger frames are shrunk to it for the network (0: none)"
 _OVERLAY = "OUT/overlay.mp4 (for VLC, mpv), or `--overlay webm` (for browsers, too)"
-
-
-def capped(size: tuple[int, int], cap: int) -> tuple[int, int]:
-    """H, W shrunk so that the shorter side is at most `cap` pixels (0: as it is)."""
-    if cap == 0 or min(size) <= cap:
-        return size
-    scale = cap / min(size)
-    return round(size[0] * scale), round(size[1] * scale)
 
 
 def manifest(

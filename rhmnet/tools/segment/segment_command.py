@@ -16,9 +16,10 @@ from pathlib import Path
 import rhmnet
 from rhmnet.evaluation.weights import load_model, made_by
 from rhmnet.files.source import open_source
+from rhmnet.resizing import network_size
 from rhmnet.runtime.interrupt import StopRequest
 from rhmnet.runtime.processes import choose_device
-from rhmnet.tools.segment.options import capped, manifest, parse
+from rhmnet.tools.segment.options import manifest, parse
 from rhmnet.tools.segment.outputs import check_outputs, write_outputs
 from rhmnet.tools.segment.results import Results
 from rhmnet.tools.segment.strokes import StrokeOptions, describe, read_strokes
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet segment") -> int
     config = choose_config(checkpoint, args.config, args.overrides)
     device = choose_device(args.device)
     model, _ = load_model(config, checkpoint)
-    size = capped(source.size, args.size)
+    size = network_size(source.size, config.test.short_side)
     results = Results(args.out or Path("results") / source.name)
     what = manifest(source, strokes, size, made_by(config, checkpoint))
     results.prepare(what, args.resume, args.overwrite)

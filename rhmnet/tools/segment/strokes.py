@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from rhmnet.errors import InputError
@@ -14,7 +13,8 @@ from rhmnet.files.label_maps import read_labels
 from rhmnet.files.listing import MAP_SUFFIXES, list_files
 from rhmnet.files.source import Source
 from rhmnet.inputs import objects_in
-from rhmnet.labels import BACKGROUND, MAX_OBJECTS, UNLABELLED, from_disk
+from rhmnet.labels import BACKGROUND, MAX_OBJECTS, from_disk
+from rhmnet.resizing import resize_strokes
 from rhmnet.tools.scribbles.drawing import BACKGROUND_ID, rasterize
 from rhmnet.tools.scribbles.formats import davis
 
@@ -92,24 +92,6 @@ def read_strokes(paths: Sequence[Path], source: Source, options: StrokeOptions) 
     return strokes
 
 
-def shrink_strokes(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize strokes so that thin ones survive: a pixel takes the label that covers most of it.
-
-    labels: uint8 [H, W]. Pixels that no stroke touches stay 0. Enlarging repeats pixels.
-    """
-    if labels.shape == size:
-        return labels
-    if size[0] > labels.shape[0]:
-        return cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST)
-    small, most = np.zeros(size, np.uint8), np.zeros(size, np.float32)
-    for value in np.unique(labels[labels != UNLABELLED]):
-        here = (labels == value).astype(np.float32)
-        cover = cv2.resize(here, size[::-1], interpolation=cv2.INTER_AREA)
-        small[cover > most] = value
-        np.maximum(most, cover, out=most)
-    return small
-
-
 def describe(strokes: Strokes) -> str:
     """One line: what was understood, so that a wrong reading shows."""
     parts = [
@@ -177,7 +159,7 @@ def _read_map(path: Path, source: Source, options: StrokeOptions) -> np.ndarray:
             f"{path}: strokes of {there} pixels cannot be resized to {wanted}: another shape; draw "
             "them on a frame as it is shown (a phone's video may be turned)"
         )
-    return shrink_strokes(labels, source.size)
+    return resize_strokes(labels, source.size)
 
 
 def _frame_of(path: Path, source: Source, options: StrokeOptions, alone: bool) -> int:

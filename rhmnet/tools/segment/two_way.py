@@ -12,17 +12,17 @@ from tqdm import tqdm
 from rhmnet.errors import InputError
 from rhmnet.files.source import Source
 from rhmnet.files.threads import WriteBehind, read_ahead
-from rhmnet.structures import TrackedFrame
+from rhmnet.labels import BACKGROUND
+from rhmnet.resizing import resize_strokes
 from rhmnet.tools.segment.merge import (
-    FrameMaps,
     forward_shares,
-    labels_at,
     measure,
     merge,
     to_bytes,
 )
 from rhmnet.tools.segment.results import Results, State
-from rhmnet.tools.segment.strokes import Strokes, shrink_strokes
+from rhmnet.tools.segment.strokes import Strokes
+from rhmnet.tracked_frame import TrackedFrame, labels_at
 from rhmnet.tracker import Tracker
 
 _DEPTH = 8  # frames read ahead, and frames not yet written, at most
@@ -58,6 +58,9 @@ class TwoWay:
         """
         self._frames_of = self.strokes.frames_of()
         self._first, self._last = min(self._frames_of), max(self._frames_of)
+        self._numbers = self.strokes.objects()  # what lies between them would only take memory
+        self._in_order = np.zeros(BACKGROUND + 1, np.uint8)
+        self._in_order[[*self._numbers, BACKGROUND]] = [*range(1, len(self._numbers) + 1), 255]
         state = self.results.load_state(self.tracker.model.device)
         state = state or State("forward", self._first, None)
         if state.stage == "done":
@@ -107,15 +110,15 @@ class TwoWay:
         for done, image in enumerate(self.source.backward(start, self.size)):
             index, waiting = start - done, None
             if self._first <= index < self._last:
-                waiting = self.results.get_waiting(index, 2 * self.strokes.num_objects)
+                waiting = self.results.get_waiting(index, 2 * len(self._numbers))
             yield index, image, waiting
 
     def _track(self, index: int, image: np.ndarray, begins: bool) -> TrackedFrame:
         scribble = self.strokes.maps.get(index)
         if scribble is not None:
-            scribble = shrink_strokes(scribble, self.size)
+            scribble = resize_strokes(self._in_order[scribble], self.size)
         if begins:
-            return self.tracker.start(image, scribble, self.strokes.num_objects)
+            return self.tracker.start(image, scribble, len(self._numbers))
         return self.tracker.step(image, scribble)
 
     def _hand_out(
@@ -127,17 +130,19 @@ class TwoWay:
         waiting: np.ndarray | None,
     ) -> None:
         """Write a frame that is finished; let it wait, or drop it, where the other pass decides."""
-        maps = FrameMaps(tracked.probabilities, tracked.reliable)
+        maps = tracked.maps
         if stage == "forward" and index < self._last:
             writer.submit(self.results.put_waiting, index, to_bytes(maps))
             return
         if stage == "backward" and index == self._last:
             return
         if waiting is not None:
-            shares = forward_shares(self._frames_of, self.strokes.num_objects, index)
+            shares = forward_shares(self._frames_of, self._numbers, index)
             maps = merge(waiting, maps, shares)
         labels = labels_at(maps.entire, self.source.size).cpu().numpy()
-        measures = measure(maps, self.threshold).cpu().numpy()
+        labels = np.array([0, *self._numbers], np.uint8)[labels]
+        measures = np.full((2, self.strokes.num_objects), np.nan, np.float32)
+        measures[:, np.array(self._numbers) - 1] = measure(maps, self.threshold).cpu().numpy()
         writer.submit(
             self.results.write_frame, index, self.source.frame_name(index), labels, measures
         )
