@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-BASE = {"errors", "labels", "structures", "config"}
+BASE = {"errors", "labels", "structures", "bounds", "config"}
 LEAVES = {
     "attention": set(),
     "feature_extractor": {"errors"},
@@ -22,11 +22,15 @@ LEAVES = {
 }
 MAY_IMPORT = {
     "errors": set(),
-    "runtime": {"errors", "runtime"},
+    "runtime": {"errors", "bounds", "runtime"},
     "labels": set(),
     "precision": set(),
     "structures": set(),
-    "config": {"errors"},
+    "bounds": {"errors"},
+    "config_yaml": {"errors", "bounds"},
+    "config_field": {"errors", "bounds"},
+    "config": {"errors", "bounds", "config_yaml", "config_field"},
+    "config_listing": {"config"},
     **{leaf: {"labels", "structures", *extra} for leaf, extra in LEAVES.items()},
     "model": BASE | set(LEAVES),
     "fused": set(),
