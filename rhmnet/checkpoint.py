@@ -6,9 +6,7 @@ that the model can be rebuilt from the file alone. Nothing in a file is ever run
 
 from __future__ import annotations
 
-import os
 import pickle
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -20,6 +18,7 @@ from torch import Tensor, nn
 
 from rhmnet.config import Config, from_dict, to_dict
 from rhmnet.errors import InputError
+from rhmnet.files.writing import write_torch
 from rhmnet.model import RHMNet
 
 # (the authors' name, ours) of modules; longest match first where one begins another
@@ -117,34 +116,15 @@ def save_checkpoint(
 ) -> None:
     """Write weights, configuration and epoch, and whatever plain values and tensors `extra` holds.
 
-    Written to a temporary name beside it and moved into place, so that the file is whole or is the
-    one before.
+    The file is whole or is the one before. Raises InputError where it cannot be written.
     """
-    path = Path(path)
     content = {
         "epoch": epoch,
         "state_dict": model.state_dict(),
         "config": to_dict(config),
         **extra,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's are for their owner alone
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    write_torch(path, content)
 
 
 def translate_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from rhmnet.files import writing
 from rhmnet.tools.synthetic import write_trees
 
 settings.register_profile("suite", deadline=None)  # a busy machine is no failure
@@ -39,3 +43,29 @@ def release_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("release") / "pretrain_checkpoint_78.pth.tar"
     torch.save({"epoch": 78, "state_dict": release_state_dict()}, path)
     return path
+
+
+@pytest.fixture
+def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """fill_disk(room): the one writer takes `room` bytes more, the last by a short write.
+
+    code: of the error that follows. under: of files in this folder alone.
+    """
+
+    def arrange(room: int, code: int = errno.ENOSPC, under: Path | None = None) -> None:
+        left = [room]
+        real = writing._Raw.write
+
+        def write(self, data):
+            if under is not None and not Path(self.name).is_relative_to(under):
+                return real(self, data)
+            data = memoryview(data).cast("B")[: left[0]]
+            if not data:
+                self.failed = OSError(code, os.strerror(code))
+                raise self.failed
+            left[0] -= len(data)
+            return os.write(self.fileno(), data)
+
+        monkeypatch.setattr(writing._Raw, "write", write)
+
+    return arrange

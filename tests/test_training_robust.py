@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,9 @@ from training_runs import (
 
 from rhmnet.data.sampler import SampleKey
 from rhmnet.errors import InputError
-from rhmnet.runtime import processes
+from rhmnet.files import locking
+from rhmnet.files.locking import alone_in
 from rhmnet.runtime.interrupt import StopRequest
-from rhmnet.runtime.processes import alone_in
 from rhmnet.training.finite import FiniteWatch
 from rhmnet.training.options import Options
 from rhmnet.training.state import find_newest
@@ -133,8 +134,8 @@ def test_three_processes_resume_bit_for_bit(tmp_path: Path) -> None:
 HOLD = """
 import os, signal, sys, time
 from pathlib import Path
-from rhmnet.runtime.processes import alone_in
-with alone_in(Path(sys.argv[1])):
+from rhmnet.files.locking import alone_in
+with alone_in(Path(sys.argv[1]), "wait"):
     worker = os.fork()  # as the loader's workers are
     if worker:
         print(worker, flush=True)
@@ -149,7 +150,7 @@ def test_folder_is_one_run_s_until_that_is_killed(
     command = [sys.executable, "-c", HOLD, str(options.checkpoint_folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         worker = int(other.stdout.readline())
-        monkeypatch.setattr(processes, "_SECONDS_TO_LEAVE", 0.3)
+        monkeypatch.setattr(locking, "SECONDS_TO_LEAVE", 0.3)
         with pytest.raises(InputError, match=r"another run writes to .*--checkpoints DIR"):
             train_tiny(options)
         other.kill()
@@ -163,13 +164,13 @@ def test_run_waits_for_one_that_leaves(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         other.stdout.readline()
         start = time.monotonic()
-        with alone_in(tmp_path):
+        with alone_in(tmp_path, "wait"):
             assert time.monotonic() - start > 0.1
 
 
 def test_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").touch()
-    with pytest.raises(InputError, match=r"checkpoints/pretrain_weights_tiny: no folder"):
+    with pytest.raises(InputError, match=r"checkpoints/pretrain_weights_tiny: .*a file lies where"):
         train_tiny(tiny_options(tmp_path, tiny_config()))
 
 
@@ -193,18 +194,18 @@ def test_signal_while_validating_costs_no_further_step(whole: Options, tmp_path:
     torch.testing.assert_close(weights_of(options), weights_of(whole), rtol=0, atol=0)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_full_disk_costs_the_logs_alone(
-    whole: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    whole: Options,
+    tmp_path: Path,
+    fill_disk: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     options = tiny_options(tmp_path, tiny_config())
-    options.log_folder.mkdir(parents=True)
-    for name in ("log.txt", "metrics.jsonl"):
-        (options.log_folder / name).symlink_to("/dev/full")
+    fill_disk(0, under=options.log_folder)
     assert train_tiny(options) == 0
     errors = capsys.readouterr().err
-    assert errors.count("log.txt: cannot be written ([Errno 28]") == 1
-    assert errors.count("metrics.jsonl: cannot be written ([Errno 28]") == 1
+    assert errors.count("log.txt: cannot be written (No space") == 1
+    assert errors.count("metrics.jsonl: cannot be written (No space") == 1
     torch.testing.assert_close(weights_of(options), weights_of(whole), rtol=0, atol=0)
 
 
@@ -223,7 +224,7 @@ def test_tensorboard_that_fails_costs_its_events_alone(
 
 def test_folder_of_logs_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "runs").touch()
-    with pytest.raises(InputError, match=r"--runs: .*runs/tiny: no folder to log to"):
+    with pytest.raises(InputError, match=r"--runs: .*runs/tiny: .*a file lies where a folder"):
         train_tiny(tiny_options(tmp_path, tiny_config()))
 
 
@@ -260,11 +261,10 @@ def test_initial_weights_that_are_not_used_are_told(
 
 
 def test_state_that_cannot_be_written_tells_the_free_space(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, fill_disk: Callable[..., None]
 ) -> None:
-    def fail(*_: object) -> None:
-        raise RuntimeError("PytorchStreamWriter failed writing file")
-
-    monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(InputError, match=r"cannot be written \(Pytorch.* GiB free\)"):
-        train_tiny(tiny_options(tmp_path, tiny_config()))
+    options = tiny_options(tmp_path, tiny_config())
+    fill_disk(10_000, under=options.checkpoint_folder)
+    with pytest.raises(InputError, match=r"cannot be written \(No space.* GiB free\).* --resume"):
+        train_tiny(options)
+    assert [path.name for path in options.checkpoint_folder.iterdir()] == [".lock"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from pathlib import Path
@@ -16,27 +15,6 @@ from rhmnet.errors import InputError, shown
 from rhmnet.files import writing
 from rhmnet.files.names import check_name
 
-
-@pytest.fixture
-def fill(monkeypatch: pytest.MonkeyPatch):
-    """fill(n): the disk takes n more bytes, the last of them by a short write."""
-
-    def arrange(room: int) -> None:
-        left = [room]
-
-        def write(self, data):
-            data = memoryview(data).cast("B")[: left[0]]
-            if not data:
-                self.failed = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                raise self.failed
-            left[0] -= len(data)
-            return os.write(self.fileno(), data)
-
-        monkeypatch.setattr(writing._Raw, "write", write)
-
-    return arrange
-
-
 LABELS = np.arange(64 * 96, dtype=np.uint8).reshape(64, 96)
 WRITERS = {
     "bytes": lambda path: writing.write_bytes(path, b"x" * 5000),
@@ -49,10 +27,10 @@ WRITERS = {
 
 @pytest.mark.parametrize("room", [0, 4096])
 @pytest.mark.parametrize("kind", WRITERS)
-def test_full_disk_leaves_what_was_there(kind: str, room: int, tmp_path: Path, fill) -> None:
+def test_full_disk_leaves_what_was_there(kind: str, room: int, tmp_path: Path, fill_disk) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"before")
-    fill(room)
+    fill_disk(room)
     with pytest.raises(InputError, match=r"file: cannot be written \(No space.*make room"):
         WRITERS[kind](path)
     assert path.read_bytes() == b"before"
@@ -127,13 +105,21 @@ def test_removing_a_link_leaves_what_it_leads_to(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_a_line_is_added_whole_or_not_at_all(tmp_path: Path, fill) -> None:
+def test_a_line_is_added_whole_or_not_at_all(tmp_path: Path, fill_disk) -> None:
     path = tmp_path / "log" / "lines"
     writing.add_line(path, "first")
-    fill(4)
+    fill_disk(4)
     with pytest.raises(InputError, match="lines: cannot be written"):
         writing.add_line(path, "second")
     assert path.read_text() == "first\n"
+
+
+def test_no_line_goes_to_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    (tmp_path / "link").symlink_to("other")
+    with pytest.raises(InputError, match=r"link: .*remove it"):
+        writing.add_line(tmp_path / "link", "x")
+    assert (tmp_path / "other").read_text() == ""
 
 
 def test_replacing_takes_the_place_when_it_ends_well(tmp_path: Path) -> None:

@@ -3,21 +3,31 @@
 Masks made with other weights, options or strokes look just like the right ones. So an evaluation
 that goes on where it was stopped reuses only what the same manifest made, and a score of masks
 whose weights have changed since is refused.
+
+Only what the manifest lists is ever removed, and only where it holds nothing but masks. Several
+runs may share a folder: each adds its videos under a lock.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 import os
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rhmnet.errors import InputError
+from rhmnet.files.json_files import read_json
+from rhmnet.files.locking import LOCK, alone_in
+from rhmnet.files.names import check_name
+from rhmnet.files.writing import TEMPORARY, make_folder, refused_by_name, remove, write_json
 
 MANIFEST = "manifest.json"
+_REMEDY = "wait for it, or name another --save_path"
 
 
 class Manifest(NamedTuple):
@@ -26,7 +36,8 @@ class Manifest(NamedTuple):
     made_by: dict[str, Any]
     """Fingerprint of the `weights`, configuration and options: one for all videos."""
     prompts: dict[str, str]
-    """{video: fingerprint of the strokes or mask that it was started from}."""
+    """{video: fingerprint of the strokes or mask that it was started from}; its masks need not be
+    there yet."""
     checkpoint: str | None
     """The file of the weights, to be looked at again when the masks are scored."""
 
@@ -45,26 +56,69 @@ def prepare_folder(folder: Path, manifest: Manifest, overwrite: bool) -> None:
     """Make `folder` ready for masks of this manifest; what the same manifest made stays.
 
     With `overwrite`, the masks of the manifest's videos are removed, and all others too that were
-    not made in the same way. Without it, such masks raise InputError.
+    not made in the same way. Without it, such masks raise InputError, as does, with it or without,
+    what this program has not made.
     """
-    path = folder / MANIFEST
-    before = _read(path) if path.is_file() else None
-    if overwrite:
+    with alone_in(folder, _REMEDY):
+        path = folder / MANIFEST
+        before = _read(path) if path.is_file() else None
         same = before is not None and before.made_by == manifest.made_by
-        stale = {*manifest.prompts, *(() if same or before is None else before.prompts)}
-        for name in stale:
-            shutil.rmtree(folder / name, ignore_errors=True)
-    present = [n for n in manifest.prompts if (folder / n).exists()]
-    kept = {}
-    if before is not None:
-        kept = {n: p for n, p in before.prompts.items() if (folder / n).exists()}
-    if present or kept:
-        _check_same(folder, before, manifest, present)
-    folder.mkdir(parents=True, exist_ok=True)
-    whole = manifest._replace(prompts={**kept, **manifest.prompts})
-    temporary = path.with_name(f"{MANIFEST}.partial")
-    temporary.write_text(json.dumps(whole._asdict(), indent=1) + "\n")
-    os.replace(temporary, path)
+        if overwrite and before is not None:
+            stale = {*manifest.prompts} & {*before.prompts} if same else {*before.prompts}
+            for name in stale:
+                _remove_masks(folder / name)
+        present = [n for n in manifest.prompts if (folder / n).exists()]
+        kept = {}
+        if before is not None:
+            # of another run of the same making, too, that has not finished them yet
+            kept = {n: p for n, p in before.prompts.items() if same or (folder / n).exists()}
+        if present or (kept and not same):
+            _check_same(folder, before, manifest, present)
+        whole = manifest._replace(prompts={**kept, **manifest.prompts})
+        write_json(path, whole._asdict())
+
+
+def publish(folder: Path, name: str, finished: Path, manifest: Manifest) -> None:
+    """Move the masks of a video, in the folder `finished`, to their place in `folder`.
+
+    Raises InputError where the manifest tells of others by now: another run has taken the folder.
+    """
+    with alone_in(folder, _REMEDY):
+        now = _read(folder / MANIFEST)
+        if now.made_by != manifest.made_by or now.prompts.get(name) != manifest.prompts[name]:
+            raise InputError(
+                f"{folder}: another run has begun to make other masks there; {_REMEDY}"
+            )
+        remove(finished / LOCK)
+        make_folder((folder / name).parent)
+        with refused_by_name(folder / name):
+            os.replace(finished, folder / name)
+
+
+@contextmanager
+def unfinished(folder: Path, name: str) -> Iterator[Path | None]:
+    """A folder in `folder` for a video's masks until they are published, empty and this run's own.
+
+    None where they are there. Another run that is at the same video is waited for.
+    What an error leaves half done is removed, as is what a run that was killed has left.
+    """
+    if (folder / name).is_dir():
+        yield None
+        return
+    partial = folder / f".{zlib.crc32(name.encode()):08x}.partial"  # a longer one might be too long
+    with alone_in(partial, _REMEDY, seconds=math.inf):
+        if (folder / name).is_dir():
+            remove(partial)
+            yield None
+            return
+        try:
+            for path in _masks_in(partial):
+                remove(path)
+            yield partial
+        except BaseException:
+            with suppress(InputError):
+                remove(partial)
+            raise
 
 
 def videos_in(folder: Path) -> set[str]:
@@ -98,12 +152,35 @@ def check_newer(folder: Path, names: Sequence[str], checkpoint: Path) -> None:
                 raise InputError(f"{mask}: older than the weights in {checkpoint}; track again")
 
 
+def _remove_masks(folder: Path) -> None:
+    """Remove a video's folder, or the link in its place. Raises InputError for others' files."""
+    if folder.is_dir() and not folder.is_symlink():
+        _masks_in(folder)
+    remove(folder)
+
+
+def _masks_in(folder: Path) -> list[Path]:
+    """The masks, whole or half written, in a folder that holds nothing else."""
+    paths = [path for path in folder.iterdir() if path.name != LOCK]
+    for path in paths:
+        ours = path.suffix == ".png" or fnmatch(path.name, TEMPORARY)
+        if not ours or (path.is_dir() and not path.is_symlink()):
+            raise InputError(
+                f"{path}: was not made here, and goes with no mask; move it away, or name another "
+                "--save_path"
+            )
+    return paths
+
+
 def _check_same(
     folder: Path, before: Manifest | None, now: Manifest, present: Sequence[str]
 ) -> None:
-    remedy = "give --overwrite to make them anew, or another --save_path"
     if before is None:
-        raise InputError(f"{folder}: holds masks but no {MANIFEST} that says of what; {remedy}")
+        raise InputError(
+            f"{folder}: holds {present[0]} but no {MANIFEST} that says what made it; move it away, "
+            "or give another --save_path"
+        )
+    remedy = "give --overwrite to make them anew, or another --save_path"
     changed = _differences(before.made_by, now.made_by)
     changed += [f"other strokes of {n}" for n in present if before.prompts.get(n) != now.prompts[n]]
     if changed:
@@ -112,12 +189,24 @@ def _check_same(
 
 
 def _read(path: Path) -> Manifest:
-    try:
-        return Manifest(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
+    """Raises InputError for what no manifest looks like, and for names that lead elsewhere."""
+    content = read_json(path, "what made the masks beside it")
+    made_by, prompts = content.get("made_by"), content.get("prompts")
+    checkpoint = content.get("checkpoint")
+    if (
+        content.keys() != set(Manifest._fields)
+        or not isinstance(made_by, dict)
+        or not isinstance(prompts, dict)
+        or not all(isinstance(value, str) for value in prompts.values())
+        or not isinstance(checkpoint, str | None)
+    ):
         raise InputError(
-            f"{path}: not a manifest ({error}); remove it and the masks beside it"
-        ) from None
+            f"{path}: not a manifest; expected made_by, prompts and checkpoint as evaluations "
+            "write them; remove it and the masks beside it"
+        )
+    for name in prompts:
+        check_name(name, f"{path}: prompts")
+    return Manifest(made_by, prompts, checkpoint)
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:

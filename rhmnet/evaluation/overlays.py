@@ -11,6 +11,7 @@ from rhmnet.evaluation.prompts import Prompt
 from rhmnet.evaluation.tracking import VideoFiles
 from rhmnet.files.images import read_image
 from rhmnet.files.label_maps import read_labels
+from rhmnet.files.writing import write_encoded
 from rhmnet.visualize import contact_sheet, overlay
 
 _SHEET_FRAMES = 5
@@ -21,7 +22,6 @@ def write_overlays(video: VideoFiles, prompt: Prompt, masks: Path, folder: Path)
 
     masks: the folder of the video's masks. Strokes are drawn where there are any.
     """
-    (folder / video.name).mkdir(parents=True, exist_ok=True)
     picked = np.linspace(0, len(video.masked) - 1, _SHEET_FRAMES).round().astype(int)
     pictures = {}
     for index, path in enumerate(video.masked):
@@ -35,4 +35,4 @@ def write_overlays(video: VideoFiles, prompt: Prompt, masks: Path, folder: Path)
 
 
 def _write(path: Path, picture: np.ndarray) -> None:
-    cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    write_encoded(path, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))

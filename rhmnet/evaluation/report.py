@@ -8,16 +8,15 @@ number).
 from __future__ import annotations
 
 import csv
-import json
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from rhmnet.evaluation.metrics import statistics
+from rhmnet.files.writing import remove, write_json, write_text
 
 COLUMNS = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
 GLOBAL = "Global"
@@ -95,20 +94,18 @@ def write_tables(
     folder: str | Path, report: Mapping[str, Any], rows: Iterable[Sequence[Any]]
 ) -> tuple[Path, Path]:
     """Write a report, and rows, as `scores.json` and `scores.csv`, each moved into place whole."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    scores_json, scores_csv = (folder / name for name in FILES)
-    with _moved_into_place(scores_json) as file:
-        file.write(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    with _moved_into_place(scores_csv) as file:
-        csv.writer(file).writerows(rows)
+    scores_json, scores_csv = (Path(folder) / name for name in FILES)
+    write_json(scores_json, report, ensure_ascii=False)
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows(rows)
+    write_text(scores_csv, table.getvalue())
     return scores_json, scores_csv
 
 
 def forget_report(folder: Path) -> None:
     """Remove a folder's report, so that none of an earlier run is left when this one fails."""
     for name in FILES:
-        (folder / name).unlink(missing_ok=True)
+        remove(folder / name)
 
 
 def _row(region: np.ndarray, contour: np.ndarray) -> Row:
@@ -118,11 +115,3 @@ def _row(region: np.ndarray, contour: np.ndarray) -> Row:
 
 def _line(name: str, row: Row, width: int) -> str:
     return f"{name:<{width}}" + "".join(f"{row[c]:>10.4f}" for c in COLUMNS)
-
-
-@contextmanager
-def _moved_into_place(path: Path) -> Iterator[IO[str]]:
-    temporary = path.with_name(path.name + ".partial")
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
-        yield file
-    os.replace(temporary, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from rhmnet.files.writing import new_file, write_picture
 from rhmnet.visualize import davis_palette
 
 
@@ -18,13 +18,10 @@ def write_mask(path: str | Path, labels: np.ndarray) -> None:
 
     labels: uint8 [H, W], 0 background, 1..N objects.
     """
-    path = Path(path)
     image = Image.fromarray(labels, mode="P")
     image.putpalette(davis_palette().tobytes())
-    temporary = path.with_name(path.name + ".partial")
     # Level 1: label maps shrink to a few kilobytes at any level, and higher ones take longer.
-    image.save(temporary, format="PNG", compress_level=1)
-    os.replace(temporary, path)
+    write_picture(path, image, "PNG", compress_level=1)
 
 
 def write_zip(path: str | Path, folder: Path, masks: Iterable[Path]) -> None:
@@ -32,13 +29,10 @@ def write_zip(path: str | Path, folder: Path, masks: Iterable[Path]) -> None:
 
     Moved into place when whole.
     """
-    path = Path(path)
-    temporary = path.with_name(path.name + ".partial")
     # PNGs don't shrink any further.
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+    with new_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for mask in sorted(masks):
             name = mask.relative_to(folder).as_posix()
             entry = zipfile.ZipInfo(name)  # dated 1980, whenever the mask was written
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, mask.read_bytes())
-    os.replace(temporary, path)

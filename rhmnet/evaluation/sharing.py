@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from tqdm import tqdm
 
-from rhmnet.evaluation.manifest import Manifest, fingerprint, prepare_folder
+from rhmnet.evaluation.manifest import Manifest, fingerprint, prepare_folder, publish, unfinished
 from rhmnet.evaluation.overlays import write_overlays
 from rhmnet.evaluation.prompts import Prompt
 from rhmnet.evaluation.tracking import VideoFiles, VideoTracker, check_size, track_video
@@ -87,20 +88,28 @@ class SharedEvaluation(ABC):
         they lie on are checked before anything is tracked. Raises InputError.
         """
         prompts = self._check(tasks)
-        if team.rank == 0:
-            for group in dict.fromkeys(task.group for task in tasks):
-                of_group = {t.video.name: prompts[t.key] for t in tasks if t.group == group}
-                made_by = {**self.made_by, "options": self.options()}
-                manifest = Manifest(made_by, of_group, self.checkpoint)
-                prepare_folder(self.masks(group), manifest, self.overwrite)
+        # as it will be read: tuples are lists
+        made_by = json.loads(json.dumps({**self.made_by, "options": self.options()}))
+        manifests = {}
+        for group in dict.fromkeys(task.group for task in tasks):
+            of_group = {t.video.name: prompts[t.key] for t in tasks if t.group == group}
+            manifests[group] = Manifest(made_by, of_group, self.checkpoint)
+            if team.rank == 0:
+                prepare_folder(self.masks(group), manifests[group], self.overwrite)
         team.wait()
         # Longest first, so that the processes end at about the same time.
         ordered = sorted(tasks, key=lambda task: -len(task.video.frames))
-        parts = team.gather(self._run_tasks(ordered[team.rank :: team.size], new_tracker(), team))
+        parts = team.gather(
+            self._run_tasks(ordered[team.rank :: team.size], manifests, new_tracker(), team)
+        )
         return {key: score for part in parts for key, score in part.items()}
 
     def _run_tasks(
-        self, tasks: Sequence[Task], tracker: VideoTracker, team: Team
+        self,
+        tasks: Sequence[Task],
+        manifests: dict[int, Manifest],
+        tracker: VideoTracker,
+        team: Team,
     ) -> dict[tuple[int, str], Any]:
         """{(group, video): score}; a thread scores each video while the next is tracked."""
         with (
@@ -116,13 +125,16 @@ class SharedEvaluation(ABC):
                 for score in scores.values():
                     if score.done():
                         score.result()  # an error is raised now, not after hours of tracking
-                video, folder = task.video, self.masks(task.group) / task.video.name
+                video, masks = task.video, self.masks(task.group)
+                folder = masks / video.name
                 bar.set_description(f"{video.name} g{task.group}")
                 prompt = self.prompt(task)
-                if folder.is_dir():
-                    bar.update(len(video.frames))
-                else:
-                    track_video(tracker, video, prompt, folder, bar.update, self.width)
+                with unfinished(masks, video.name) as partial:
+                    if partial is None:
+                        bar.update(len(video.frames))
+                    else:
+                        track_video(tracker, video, prompt, partial, bar.update, self.width)
+                        publish(masks, video.name, partial, manifests[task.group])
                 scores[task.key] = scorer.submit(self._finish, task, prompt, folder)
             return {key: future.result() for key, future in scores.items()}
 

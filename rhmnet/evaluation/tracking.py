@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -56,14 +54,10 @@ def track_video(
 ) -> None:
     """Write `folder/<frame>.png` for every frame of a video whose mask is wanted.
 
-    The folder gets its name when all masks are in it; what an error leaves half done is removed.
     on_frame: called after each frame. width: wider frames are tracked at this width, in pixels;
     masks have the frames' own size all the same.
     Raises InputError that names a frame that can't be used.
     """
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     full_size = prompt.scribble.shape
     size = capped_size(full_size, width)
     masked = set(video.masked)
@@ -74,31 +68,26 @@ def track_video(
         return resize_image(image, size)
 
     def write(path: Path, labels: np.ndarray) -> None:
-        write_mask(partial / f"{path.stem}.png", resize_labels(labels, full_size))
+        write_mask(folder / f"{path.stem}.png", resize_labels(labels, full_size))
 
-    try:
-        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-            writes = deque()
-            for path, image in _read_ahead(reader, read, video.frames):
-                if path == video.frames[0]:
-                    scribble = resize_labels(prompt.scribble, size)
-                    out = tracker.start(image, scribble, num_objects=prompt.num_objects)
-                elif path.stem in prompt.later:
-                    scribble = resize_labels(prompt.later[path.stem].scribble, size)
-                    out = tracker.step(image, scribble)
-                else:
-                    out = tracker.step(image)
-                if path in masked:
-                    writes.append(writer.submit(write, path, out.labels.cpu().numpy()))
-                if len(writes) > _DEPTH:
-                    writes.popleft().result()
-                on_frame()
-            for pending in writes:
-                pending.result()
-        os.replace(partial, folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        writes = deque()
+        for path, image in _read_ahead(reader, read, video.frames):
+            if path == video.frames[0]:
+                scribble = resize_labels(prompt.scribble, size)
+                out = tracker.start(image, scribble, num_objects=prompt.num_objects)
+            elif path.stem in prompt.later:
+                scribble = resize_labels(prompt.later[path.stem].scribble, size)
+                out = tracker.step(image, scribble)
+            else:
+                out = tracker.step(image)
+            if path in masked:
+                writes.append(writer.submit(write, path, out.labels.cpu().numpy()))
+            if len(writes) > _DEPTH:
+                writes.popleft().result()
+            on_frame()
+        for pending in writes:
+            pending.result()
 
 
 def _read_ahead(

@@ -20,6 +20,7 @@ from rhmnet.evaluation.sharing import SharedEvaluation, Task, Team
 from rhmnet.evaluation.tracking import VideoTracker
 from rhmnet.evaluation.youtube import Object, Video, YoutubeVos
 from rhmnet.files.label_maps import read_labels
+from rhmnet.files.writing import remove
 
 _MASKS = "Annotations"
 """What the server's zip calls the folder of masks."""
@@ -68,7 +69,7 @@ class YoutubeEvaluation(SharedEvaluation):
         tasks = [Task(0, self.tree.video(name)) for name in self.names]
         if team.rank == 0:
             forget_report(self.folder)
-            self.zip_path.unlink(missing_ok=True)
+            remove(self.zip_path)
         scores = self.track(tasks, new_tracker, team)
         return [score for name in self.names for score in scores.get((0, name), ())]
 

@@ -3,7 +3,8 @@
 Everything goes to a temporary name beside the file, is flushed to the disk and then moved into
 place. Whatever fails, the temporary file goes, and an InputError says which file and why: a full
 disk, no permission, a name that is too long. A link at a file's place is replaced, never followed,
-so that nothing outside the folder is touched; folders that are links are followed.
+so that nothing outside the folder is touched; where lines are added, it is refused. Folders that
+are links are followed.
 
 `TEMPORARY` files that lie about were left by a process that was killed.
 """
@@ -17,7 +18,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,6 +35,7 @@ _REMEDIES = {
     errno.ENAMETOOLONG: "give it a shorter name: file systems take 255 bytes",
     errno.ENOTDIR: "a file lies where a folder should be; name another place",
     errno.EISDIR: "a folder lies where the file should be; name another place",
+    errno.ELOOP: "a link lies there, which is not followed; remove it",
     errno.EEXIST: "a file lies where a folder should be; name another place",
 }
 _OTHERWISE = "name another place, or make it writable for you"
@@ -101,6 +103,19 @@ def write_picture(path: str | Path, picture: Any, kind: str, **options: Any) -> 
     write_bytes(path, data.getbuffer())
 
 
+def write_encoded(path: str | Path, pixels: Any, options: Sequence[int] = ()) -> None:
+    """Write uint8 [H, W], BGR or BGRA as OpenCV encodes it for the suffix of `path`.
+
+    options: those of `cv2.imencode`.
+    """
+    import cv2
+
+    done, data = cv2.imencode(Path(path).suffix, pixels, list(options))
+    if not done:
+        raise InputError(f"{path}: OpenCV cannot encode this picture; name another kind of file")
+    write_bytes(path, data)
+
+
 def write_torch(path: str | Path, content: Any) -> None:
     """Write tensors and plain values with `torch.save`."""
     import torch
@@ -113,7 +128,7 @@ def add_line(path: str | Path, line: str) -> None:
     """Add a line to a file's end, which is as before where that fails; its folder is made."""
     path = Path(path)
     make_folder(path.parent)
-    with refused_by_name(path), _Raw(path, "ab") as file:
+    with refused_by_name(path), _Raw(path, "ab", opener=no_link) as file:
         before = file.seek(0, os.SEEK_END)
         data = memoryview(line.encode("utf-8", "surrogateescape") + b"\n")
         try:
@@ -154,6 +169,11 @@ def refused_by_name(path: str | Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise refusal(path, error) from None
+
+
+def no_link(path: str, flags: int) -> int:
+    """An `opener` that refuses a link, which could lead out of the folder."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def refusal(path: str | Path, error: OSError) -> InputError:

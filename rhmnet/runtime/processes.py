@@ -8,8 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -18,15 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rhmnet.errors import InputError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
 _PATIENCE = timedelta(hours=12)
 """How long processes wait for the main one, which may be validating."""
-_SECONDS_TO_LEAVE = 60.0
-"""How long a run waits for one before it, whose launcher was killed, to save and leave."""
 
 
 class Processes(NamedTuple):
@@ -105,47 +97,6 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
         time.sleep(5)
         os._exit(1)
     dist.destroy_process_group()
-
-
-@contextmanager
-def alone_in(folder: Path, seconds: float | None = None) -> Iterator[None]:
-    """Keep other runs out of a folder, which is made if need be, while the context lasts.
-
-    A record lock: the system drops it however the process ends, and no worker process inherits
-    it, which might outlive this one. seconds: waited for another run to leave; None for a minute.
-    Raises InputError where one stays, or the folder cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("a")
-    except OSError as error:
-        raise InputError(f"{folder}: no folder to write to ({error}); name another one") from None
-    with file:
-        until = time.monotonic() + (_SECONDS_TO_LEAVE if seconds is None else seconds)
-        told = False
-        while not _locked(file):
-            if time.monotonic() >= until:
-                raise InputError(
-                    f"another run writes to {folder}; stop it, or use --checkpoints DIR"
-                )
-            if not told:
-                print(f"waiting for the run that writes to {folder} to leave", file=sys.stderr)
-                told = True
-            time.sleep(0.2)
-        yield
-
-
-def _locked(file: IO[str]) -> bool:
-    """False if another process holds the file's lock."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:  # a file system without locks is no reason not to train
-        return True
-    return True
 
 
 def choose_device(device: str, local_rank: int = 0) -> torch.device:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rhmnet.errors import InputError
+from rhmnet.files.writing import write_torch
 from rhmnet.structures import Clip
 
 
@@ -65,11 +66,9 @@ class FiniteWatch:
         clip = {name: value.cpu() for name, value in look.clip._asdict().items()}
         where = f"its batch lies in {path}"
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            torch.save({"clip": clip, "losses": losses, "iteration": look.iteration}, path)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            reason = str(error).partition("\n")[0]
-            where = f"its batch could not be saved to {path} ({reason})"
+            write_torch(path, {"clip": clip, "losses": losses, "iteration": look.iteration})
+        except InputError as error:
+            where = f"its batch could not be saved ({error})"
         values = ", ".join(f"{name} {value:g}" for name, value in losses.items())
         raise InputError(
             f"iteration {look.iteration}: the loss is not finite ({values}); {where}, "

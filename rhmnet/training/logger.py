@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from tqdm import tqdm
 
 from rhmnet.errors import InputError
+from rhmnet.files.writing import add_line, make_folder, write_text
 
 _EVENTS = "events.out.tfevents.*"
 """TensorBoard's file, whose name ends in a time and a host."""
@@ -41,15 +40,13 @@ class RunLogger:
         from torch.utils.tensorboard import SummaryWriter
 
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"--runs: {folder}: no folder to log to ({error})") from None
+            make_folder(folder)
+        except InputError as error:
+            raise InputError(f"--runs: {error}") from None
         self._folder = folder
         self._warned: set[str] = set()
         with self._writing("metrics.jsonl"):
             _forget_after(folder / "metrics.jsonl", done, validated)
-        self._metrics = self._open("metrics.jsonl")
-        self._log = self._open("log.txt")
         self._writer = None
         with self._writing(_EVENTS):
             self._writer = SummaryWriter(str(folder), purge_step=done + 1)
@@ -62,7 +59,7 @@ class RunLogger:
         with self._writing("the terminal"):  # a pipe whose reader has gone, a file on a full disk
             self._bar.write(text, file=sys.stdout)
             sys.stdout.flush()
-        self._print(text, self._log, "log.txt")
+        self._print(text, "log.txt")
 
     def advance(self) -> None:
         """One iteration more on the progress bar."""
@@ -82,7 +79,7 @@ class RunLogger:
         # JSON knows no infinity, the gradient norm of a step that the scaler skips
         finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
         line = {"kind": kind, "iteration": iteration, "epoch": epoch, **finite}
-        self._print(json.dumps(line), self._metrics, "metrics.jsonl")
+        self._print(json.dumps(line), "metrics.jsonl")
         if self._writer:
             with self._writing(_EVENTS):
                 for name, value in values.items():
@@ -101,21 +98,14 @@ class RunLogger:
         """Finish the progress bar and the files. It never raises: an error may be on its way."""
         if not self._enabled:
             return
-        files = (_EVENTS, self._writer), ("metrics.jsonl", self._metrics), ("log.txt", self._log)
-        for name, file in (("the terminal", self._bar), *files):
+        for name, file in (("the terminal", self._bar), (_EVENTS, self._writer)):
             with self._writing(name):
                 if file is not None:
                     file.close()
 
-    def _open(self, name: str) -> IO[str] | None:
+    def _print(self, line: str, name: str) -> None:
         with self._writing(name):
-            return (self._folder / name).open("a")
-        return None
-
-    def _print(self, line: str, file: IO[str] | None, name: str) -> None:
-        if file is not None:
-            with self._writing(name):
-                print(line, file=file, flush=True)
+            add_line(self._folder / name, line)
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[None]:
@@ -132,7 +122,10 @@ class RunLogger:
                 return
             self._warned.add(name)
             place = name if name == "the terminal" else self._folder / name
-            warning = f"warning: {place}: cannot be written ({error}); training goes on without it"
+            told = (
+                error if isinstance(error, InputError) else f"{place}: cannot be written ({error})"
+            )
+            warning = f"warning: {told}; training goes on without it"
             with suppress(OSError):
                 print(warning, file=sys.stderr, flush=True)
 
@@ -151,6 +144,4 @@ def _forget_after(metrics: Path, done: int, validated: bool) -> None:
         pending = kind == "validation" and iteration == done and not validated
         if iteration <= done and not pending:
             kept.append(line + "\n")
-    temporary = metrics.with_suffix(".tmp")
-    temporary.write_text("".join(kept))
-    os.replace(temporary, metrics)
+    write_text(metrics, "".join(kept))

@@ -15,10 +15,12 @@ from rhmnet.checkpoint import load_checkpoint
 from rhmnet.data.dataset import build_dataset
 from rhmnet.data.loader import build_loader, iterations_per_epoch
 from rhmnet.errors import InputError
+from rhmnet.files.locking import alone_in
+from rhmnet.files.writing import make_folder
 from rhmnet.losses import Criterion
 from rhmnet.model import RHMNet, build_model
 from rhmnet.runtime.interrupt import StopRequest
-from rhmnet.runtime.processes import Processes, alone_in, join_processes, parallel
+from rhmnet.runtime.processes import Processes, join_processes, parallel
 from rhmnet.structures import Clip
 from rhmnet.training.engine import ClipLosses, Hooks, prepare, train_one_epoch
 from rhmnet.training.logger import RunLogger
@@ -56,7 +58,9 @@ def train(stage: str, options: Options, validate: Validate | None = None) -> int
         launched = "TORCHELASTIC_RUN_ID" in os.environ  # and not each process by hand
         stop = stack.enter_context(StopRequest(patient=processes.size > 1, launched=launched))
         if processes.is_main:
-            stack.enter_context(alone_in(options.checkpoint_folder))
+            stack.enter_context(
+                alone_in(options.checkpoint_folder, "stop it, or use --checkpoints DIR")
+            )
         return _Training(stage, options, processes, stop, validate).train()
 
 
@@ -254,7 +258,7 @@ def choose_state(resume: str, folder: Path) -> tuple[Path | None, list[str]]:
 
     Raises InputError for a file that is not there, and where no state of the folder is whole.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     remove_unfinished(folder)
     if resume == "none":
         return None, []

@@ -23,6 +23,7 @@ from torch.amp import GradScaler
 from rhmnet.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from rhmnet.config import Config, to_dict
 from rhmnet.errors import InputError
+from rhmnet.files.writing import TEMPORARY, remove
 from rhmnet.model import RHMNet
 from rhmnet.runtime.processes import Processes
 from rhmnet.training.meter import Meter
@@ -89,7 +90,7 @@ def save_state(folder: Path, run: Run, processes: Processes) -> None:
     )
     others = [path for path in _newest_first(folder) if path != written]
     for path in others[max(run.config.train.keep_states - 1, 0) :]:
-        path.unlink(missing_ok=True)
+        remove(path)
 
 
 def write(path: Path, run: Run, **extra: Any) -> None:
@@ -105,12 +106,11 @@ def write(path: Path, run: Run, **extra: Any) -> None:
         )
     try:
         save_checkpoint(path, run.model, run.config, run.epoch, **extra)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        reason = str(error).partition("\n")[0]
+    except InputError as error:
         raise InputError(
-            f"{path}: cannot be written ({reason}; {_free_space(path.parent)}); the states before "
-            "it are whole: free some space, then go on with --resume auto"
-        ) from error
+            f"{error} ({_free_space(path.parent)}); the states before it are whole: go on with "
+            "--resume auto"
+        ) from None
 
 
 def restore_state(path: Path, run: Run, processes: Processes) -> list[str]:
@@ -221,8 +221,8 @@ def is_better(score: float, best: float | None) -> bool:
 
 def remove_unfinished(folder: Path) -> None:
     """Remove what a run that was killed while it wrote has left behind."""
-    for path in folder.glob(".*.pth.tar.*"):
-        path.unlink(missing_ok=True)
+    for path in folder.glob(TEMPORARY):
+        remove(path)
 
 
 def _newest_first(folder: Path) -> Iterator[Path]:
