@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from rhmnet.errors import InputError
-from rhmnet.files.images import read_image
+from rhmnet.files.images import image_size, read_image
 from rhmnet.files.label_maps import read_labels
 
 PALETTE = [0, 0, 0, 200, 0, 0, 0, 200, 0, 0, 0, 200]
@@ -57,11 +57,50 @@ def test_grey_jpeg_becomes_rgb(tmp_path: Path) -> None:
     assert (image[..., 0] == image[..., 2]).all()
 
 
-def test_exif_orientation_does_not_turn_the_image(tmp_path: Path) -> None:
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
+def test_images_are_shown_as_exif_says(tmp_path: Path, name: str, orientation: int) -> None:
+    stored = texture(32, 48)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    kind = {"subsampling": 0, "quality": 98} if name == "a.jpg" else {}
+    kind = {"lossless": True} if name == "a.webp" else kind
+    Image.fromarray(stored).save(tmp_path / name, exif=exif, **kind)
+    # by definition: which side of the scene row 0 and column 0 of the file lie on
+    shown = {
+        1: stored,
+        2: stored[:, ::-1],
+        3: stored[::-1, ::-1],
+        4: stored[::-1],
+        5: stored.swapaxes(0, 1),
+        6: stored[::-1].swapaxes(0, 1),
+        7: stored[::-1, ::-1].swapaxes(0, 1),
+        8: stored[:, ::-1].swapaxes(0, 1),
+    }[orientation]
+    image = read_image(tmp_path / name)
+    assert image.shape == shown.shape
+    assert np.abs(image.astype(int) - shown).max() <= (6 if name == "a.jpg" else 0)
+    assert image_size(tmp_path / name) == shown.shape[:2]
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0MM\0*\0\0\0\x08\0\x05", b"Exif\0\0", b""])
+def test_senseless_exif_turns_nothing(tmp_path: Path, exif: bytes) -> None:
+    """Nor does that of a second photo behind the first one's end."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    second = io.BytesIO()
+    Image.fromarray(texture()).save(second, "JPEG", exif=turned)
+    Image.fromarray(texture()).save(tmp_path / "a.jpg", exif=exif)
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(data + second.getvalue())
+    assert read_image(tmp_path / "a.jpg").shape == (40, 61, 3)
+
+
+def test_a_label_map_is_turned_like_its_image(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(texture()).save(tmp_path / "a.jpg", exif=exif)
-    assert read_image(tmp_path / "a.jpg").shape == (40, 61, 3)
+    Image.fromarray(label_map()).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.png"), label_map()[::-1].T)
 
 
 @pytest.mark.parametrize("progressive", [False, True])
@@ -74,8 +113,10 @@ def test_jpeg_cut_anywhere_is_named(tmp_path: Path, progressive: bool) -> None:
     path = tmp_path / "cut.jpg"
     path.write_bytes(data)
     assert read_image(path).shape == (40, 61, 3)
-    path.write_bytes(data + b"trailing bytes are harmless")
-    assert read_image(path).shape == (40, 61, 3)
+    # what phones append holds any bytes, marks of pixels' begin and end among them
+    for tail in (b"trailing bytes are harmless", b"\xff\xda\0\x08\1film", data[: len(data) // 2]):
+        path.write_bytes(data + tail)
+        assert read_image(path).shape == (40, 61, 3)
     for length in range(0, len(data) - 1, 7):
         path.write_bytes(data[:length])
         with pytest.raises(InputError, match=r"cut\.jpg"):

@@ -13,7 +13,7 @@ from segment_videos import number_of, numbered, numbers, turn, vary_rate, write_
 
 from rhmnet.errors import InputError
 from rhmnet.files import video_file as video_module
-from rhmnet.files.image_sequence import read_frame
+from rhmnet.files.images import read_image
 from rhmnet.files.source import open_source
 from rhmnet.files.video_file import VideoFile
 from rhmnet.resizing import resize_strokes
@@ -72,11 +72,11 @@ def test_grey_and_deep_images_become_8_bit_rgb(tmp_path: Path) -> None:
     deep = np.array([[0, 255, 256], [511, 32768, 65535]], np.uint16)
     for name in ("deep.png", "deep.tiff"):
         assert cv2.imwrite(str(tmp_path / name), deep)
-        frame = read_frame(tmp_path / name)
+        frame = read_image(tmp_path / name)
         assert frame.dtype == np.uint8
         assert frame.tolist() == [[[v >> 8] * 3 for v in row] for row in deep.tolist()]
     Image.fromarray(np.array([[7, 9]], np.uint8)).save(tmp_path / "grey.png")
-    assert read_frame(tmp_path / "grey.png").tolist() == [[[7] * 3, [9] * 3]]
+    assert read_image(tmp_path / "grey.png").tolist() == [[[7] * 3, [9] * 3]]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import numpy as np
 from rhmnet.errors import InputError
 from rhmnet.files.label_maps import read_labels
 from rhmnet.files.listing import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, list_folders
-from rhmnet.files.name_lists import read_list
+from rhmnet.files.text import read_list
 from rhmnet.labels import RELEASE_CHANNELS
 
 COCO_OBJECTS = RELEASE_CHANNELS - 2

@@ -1,9 +1,9 @@
 """The DAVIS validation tree: lists, frames, dense annotations and drawn scribbles.
 
     ImageSets/<year>/<set>.txt          one video a line
-    JPEGImages/480p/<video>/*.jpg       frames
+    JPEGImages/480p/<video>/*.jpg       frames; .png and .jpeg as well
     Annotations/480p/<video>/*.png      label maps, one a frame
-    valid_scribbles{0..4}/<video>.bmp   or <video>/00000.bmp; .png as well
+    valid_scribbles{0..4}/<video>.bmp   or <video>/00000.bmp, the first frame's name; .png as well
 
 DAVIS-2016 writes its one object as 255. The videos of DAVIS-2016 that DAVIS-2017 annotates object
 by object can be read in two ways (specification, section 9): see `Reading`.
@@ -15,6 +15,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,8 @@ import numpy as np
 
 from rhmnet.errors import InputError
 from rhmnet.files.label_maps import read_labels
-from rhmnet.files.name_lists import read_list
+from rhmnet.files.listing import FRAME_SUFFIXES, MAP_SUFFIXES, list_files
+from rhmnet.files.text import read_list
 
 YEARS = (2016, 2017)
 _BINARY_OBJECT = 255
@@ -91,8 +93,8 @@ class Davis:
 
     def video(self, name: str) -> Video:
         """Find a video's files. Raises InputError that names it where frames and masks differ."""
-        frames = _files(self.root / "JPEGImages" / _RESOLUTION / name, ".jpg")
-        annotations = _files(self.root / "Annotations" / _RESOLUTION / name, ".png")
+        frames = _files(self.root / "JPEGImages" / _RESOLUTION / name, FRAME_SUFFIXES)
+        annotations = _files(self.root / "Annotations" / _RESOLUTION / name, (".png",))
         lone = sorted({p.stem for p in frames} ^ {p.stem for p in annotations})
         if lone:
             raise InputError(
@@ -135,10 +137,14 @@ class Davis:
         numbers = [re.fullmatch(r"valid_scribbles(\d+)", name) for name in folders]
         return sorted(int(match[1]) for match in numbers if match)
 
-    def scribble(self, name: str, group: int) -> Path:
-        """The file that holds a video's strokes on its first frame, in the given scribble set."""
+    def scribble(self, name: str, group: int, first: str = "00000") -> Path:
+        """The file that holds a video's strokes on its first frame, in the given scribble set.
+
+        first: the name of that frame, without suffix.
+        """
         folder = self.root / f"valid_scribbles{group}"
-        choices = [f"{name}{end}" for end in (".bmp", "/00000.bmp", ".png", "/00000.png")]
+        ends = dict.fromkeys(("", f"/{first}", "/00000"))
+        choices = [f"{name}{end}{suffix}" for suffix in MAP_SUFFIXES for end in ends]
         for choice in choices:
             if (folder / choice).is_file():
                 return folder / choice
@@ -194,12 +200,17 @@ def select(names: Sequence[str], start: int | None, end: int | None, only: str |
     return chosen
 
 
-def _files(folder: Path, suffix: str) -> tuple[Path, ...]:
-    paths = tuple(sorted(p for p in folder.glob(f"*{suffix}") if p.is_file()))
+def _files(folder: Path, suffixes: tuple[str, ...]) -> tuple[Path, ...]:
+    """The files of a video in natural order, one of each name."""
+    paths = list_files(folder, suffixes)
+    kinds = ", ".join(suffixes)
     if not paths:
-        why = f"no {suffix} files in it" if folder.is_dir() else "no such folder"
-        raise _error(f"{folder}: {why}; expected the video's {suffix} files", "check --data-root")
-    return paths
+        why = f"no {kinds} files in it" if folder.is_dir() else "no such folder"
+        raise _error(f"{folder}: {why}; expected the video's {kinds} files", "check --data-root")
+    alike = [path for path, next_one in pairwise(paths) if path.stem == next_one.stem]
+    if alike:
+        raise InputError(f"{alike[0]}: another file has the same name but for the suffix; keep one")
+    return tuple(paths)
 
 
 def _error(found: str, remedy: str) -> DavisError:

@@ -69,7 +69,7 @@ def read_prompt(
         if with_bg:
             scribble = np.where(scribble == UNLABELLED, np.uint8(BACKGROUND), scribble)
     else:
-        path = davis.scribble(video.name, group)
+        path = davis.scribble(video.name, group, video.frames[0].stem)
         strokes = read_labels(path)
         if strokes.shape != annotation.labels.shape:
             raise InputError(

@@ -120,9 +120,10 @@ def _score_frames(
     limit: int | None,
 ) -> np.ndarray:
     """float64 [2, N, frames]."""
+    binary = limit is None or reading is Reading.MERGED
     scores = [
         frame_scores(
-            reading.apply(read_prediction(folder / path.name, annotation.shape, limit)),
+            reading.apply(read_prediction(folder / path.name, annotation.shape, limit, binary)),
             reading.apply(annotation),
             num_objects,
         )
@@ -132,10 +133,13 @@ def _score_frames(
     return np.stack(scores, axis=-1)
 
 
-def read_prediction(path: Path, shape: tuple[int, int], limit: int | None) -> np.ndarray:
+def read_prediction(
+    path: Path, shape: tuple[int, int], limit: int | None, binary: bool = False
+) -> np.ndarray:
     """Read a mask that is to be scored: uint8 [H, W].
 
     shape: H, W of its annotation. limit: the number of objects, None where it is not known.
+    binary: a mask of 0 and 255 alone is one object, as DAVIS-2016's annotations are.
     Raises InputError for a mask of another size, and for ids that are no object's.
     """
     labels = read_labels(path)
@@ -145,6 +149,8 @@ def read_prediction(path: Path, shape: tuple[int, int], limit: int | None) -> np
             f"{shape[1]}x{shape[0]}; resize the mask, nearest neighbour"
         )
     largest = int(labels.max())
+    if largest == 255 and binary and set(np.unique(labels)) <= {0, 255}:
+        return (labels == 255).view(np.uint8)
     if largest == 255:
         raise InputError(f"{path}: 255 is not an object's id; write objects as 1..N, 0 elsewhere")
     if limit is not None and largest > limit:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rhmnet.errors import InputError
-from rhmnet.files.listing import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem
+from rhmnet.files.listing import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, natural_key
 from rhmnet.labels import MAX_OBJECTS
 
 SETS = {"val": "valid", "test": "test", "train-split": "train"}
@@ -56,7 +56,7 @@ class Video(NamedTuple):
     def appearances(self) -> dict[str, list[int]]:
         """{frame: numbers of the objects that appear there}, in order of frames."""
         frames: dict[str, list[int]] = {}
-        for item in sorted(self.objects, key=lambda item: (item.first, item.number)):
+        for item in sorted(self.objects, key=lambda item: (natural_key(item.first), item.number)):
             frames.setdefault(item.first, []).append(item.number)
         return frames
 
@@ -101,7 +101,10 @@ class YoutubeVos:
         frames = masked
         if self.all_frames:
             # none before the first annotated one, and none after the last that is asked for
-            frames = tuple(images[s] for s in sorted(images) if wanted[0] <= s <= wanted[-1])
+            stems = list(images)
+            frames = tuple(
+                images[s] for s in stems[stems.index(wanted[0]) : stems.index(wanted[-1]) + 1]
+            )
         annotations = self._annotations(name, objects, wanted)
         return Video(name, frames, masked, annotations, objects)
 
@@ -151,9 +154,9 @@ class YoutubeVos:
                     f"{where}, object {key}: no frames; expected a list of their names"
                 )
             names = [str(frame) for frame in listed]
-            objects.append(Object(int(key), entry.get("category"), min(names)))
+            objects.append(Object(int(key), entry.get("category"), min(names, key=natural_key)))
             frames.update(names)
-        return tuple(sorted(objects)), sorted(frames)
+        return tuple(sorted(objects)), sorted(frames, key=natural_key)
 
     def _annotations(
         self, name: str, objects: tuple[Object, ...], wanted: list[str]

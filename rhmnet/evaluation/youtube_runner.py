@@ -107,9 +107,9 @@ def score_objects(video: Video, folder: Path) -> list[ObjectScores]:
     if not video.annotations:
         return []
     scores = np.stack([_score_frame(video, path, folder) for path in video.annotations], axis=-1)
-    frames = np.array([path.stem for path in video.annotations])
+    frames = [path.stem for path in video.annotations]  # in order
     return [
-        ObjectScores(video.name, item, scores[:, item.number - 1, frames > item.first])
+        ObjectScores(video.name, item, scores[:, item.number - 1, frames.index(item.first) + 1 :])
         for item in video.objects
     ]
 

@@ -7,15 +7,15 @@ from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from rhmnet.errors import InputError
-from rhmnet.files.images import read_image
+from rhmnet.files.images import image_size, read_image
 from rhmnet.resizing import resize_image
 
 Frames = Generator[np.ndarray, None, None]
 """Images one after the other, uint8 [H, W, 3] RGB."""
-_DEFAULT_FPS = 25.0
+DEFAULT_FPS = 25.0
+"""Frames per second of images, which say none."""
 
 
 class ImageSequence:
@@ -25,7 +25,7 @@ class ImageSequence:
         self.name = name
         self.note = None
         self._paths = paths
-        self._fps = fps or _DEFAULT_FPS
+        self._fps = fps or DEFAULT_FPS
         self._numbers = {path.stem: index for index, path in enumerate(paths)}
         if len(self._numbers) < len(paths):
             twice = next(p for i, p in enumerate(paths) if self._numbers[p.stem] != i)
@@ -33,11 +33,11 @@ class ImageSequence:
                 f"{twice}: another frame has the same name but for the suffix, and so would its "
                 f"mask; pick one kind by a pattern, as in '{twice.parent}/*{twice.suffix}'"
             )
-        self.size = _size(paths[0])
+        self.size = image_size(paths[0])
         for path in paths:  # headers alone: better now than after an hour
-            if _size(path) != self.size:
+            if image_size(path) != self.size:
                 raise InputError(
-                    f"{path}: {_text(_size(path))} pixels, but {paths[0].name} has "
+                    f"{path}: {_text(image_size(path))} pixels, but {paths[0].name} has "
                     f"{_text(self.size)}; expected frames of one size"
                 )
 
@@ -66,42 +66,17 @@ class ImageSequence:
 
     def forward(self, start: int, size: tuple[int, int]) -> Frames:
         for path in self._paths[start:]:
-            yield resize_image(read_frame(path), size)
+            yield resize_image(read_image(path), size)
 
     def backward(self, start: int, size: tuple[int, int]) -> Frames:
         for path in reversed(self._paths[: start + 1]):
-            yield resize_image(read_frame(path), size)
+            yield resize_image(read_image(path), size)
 
     def identity(self) -> dict[str, object]:
         digest = hashlib.sha256()
         for path in self._paths:
             digest.update(f"{path.name} {path.stat().st_size}\n".encode("utf-8", "surrogateescape"))
         return {"images": len(self._paths), "names and sizes": digest.hexdigest()}
-
-
-def read_frame(path: Path) -> np.ndarray:
-    """An image as uint8 [H, W, 3] RGB; grey is repeated, 16 bits are divided by 256."""
-    with _opened(path) as image:
-        deep = image.mode.startswith("I")
-    if not deep:
-        return read_image(path)
-    with _opened(path) as image:
-        grey = (np.array(image).clip(0, 65535) >> 8).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
-
-
-def _size(path: Path) -> tuple[int, int]:
-    with _opened(path) as image:
-        return image.size[::-1]
-
-
-def _opened(path: Path) -> Image.Image:
-    try:
-        return Image.open(path)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
-        raise InputError(
-            f"{path}: cannot be read as an image; replace the file or leave it out"
-        ) from None
 
 
 def _text(size: tuple[int, int]) -> str:

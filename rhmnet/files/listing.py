@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -39,6 +39,17 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     return sort_naturally(
         folder / name for name in wanted if os.path.splitext(name)[1].lower() in suffixes
     )
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """Each folder inside a folder, itself first, with its files; hidden ones left out.
+
+    Folders in alphabetical order, files in natural order.
+    """
+    for name, folders, files in os.walk(folder):
+        folders[:] = sorted(inner for inner in folders if not is_hidden(inner))
+        here = Path(name)
+        yield here, sort_naturally(here / file for file in files if not is_hidden(file))
 
 
 def list_folders(folder: Path) -> list[Path]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import bisect
 import hashlib
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from rhmnet.errors import InputError
-from rhmnet.files.image_sequence import Frames
+from rhmnet.files.image_sequence import DEFAULT_FPS, Frames
 from rhmnet.files.threads import read_ahead
 from rhmnet.resizing import resize_image
 
@@ -24,7 +25,6 @@ _LEAST_CHUNK = 8  # frames
 _MARGINS = (0, 16, 128)
 """How many frames before the wanted one a seek aims, in turn, until it lands before it."""
 _SAME_TIME = 0.01  # milliseconds
-_DEFAULT_FPS = 25.0
 _HEAD_AND_TAIL = 1 << 20  # bytes that tell a video from another
 
 
@@ -73,7 +73,7 @@ class VideoFile:
             return self._wanted_fps
         if self.count_exactly() > 1 and self._times[-1] > self._times[0]:
             return 1000 * (len(self._times) - 1) / (self._times[-1] - self._times[0])
-        return self._announced_fps if self._announced_fps > 0 else _DEFAULT_FPS
+        return self._announced_fps if self._announced_fps > 0 else DEFAULT_FPS
 
     def forward(self, start: int, size: tuple[int, int]) -> Frames:
         for image in self._read(skip=start):
@@ -83,19 +83,13 @@ class VideoFile:
         """Decodes forward in chunks of bounded size, the last one first; each comes reversed."""
         self.count_exactly()
         # while one chunk is handed out, the next is decoded
-        yield from read_ahead(self._chunks(start, size), _frames_at_once(size))
+        yield from read_ahead(self._chunks(start, size), frames_at_once(size))
 
     def identity(self) -> dict[str, object]:
-        digest = hashlib.sha256()
-        length = self._path.stat().st_size
-        with open(self._path, "rb") as file:
-            digest.update(file.read(_HEAD_AND_TAIL))
-            file.seek(max(0, length - _HEAD_AND_TAIL))
-            digest.update(file.read())
-        return {"bytes": length, "head and tail": digest.hexdigest()}
+        return file_identity(self._path)
 
     def _chunks(self, start: int, size: tuple[int, int]) -> Frames:
-        chunk = _frames_at_once(size)
+        chunk = frames_at_once(size)
         capture = self._open()
         for end in range(start + 1, 0, -chunk):
             begin = max(0, end - chunk)
@@ -170,7 +164,9 @@ class VideoFile:
         )
 
     def _open(self) -> cv2.VideoCapture:
-        capture = cv2.VideoCapture(str(self._path))
+        # absolute: to ffmpeg a colon in a relative name is a protocol; bytes: not all are UTF-8;
+        # ffmpeg alone: another backend takes digits in a name for the numbers of images
+        capture = cv2.VideoCapture(os.fsencode(self._path.absolute()), cv2.CAP_FFMPEG)
         if not capture.isOpened():
             raise InputError(
                 f"{self._path}: cannot be opened as a video (cut off, or of a kind that OpenCV's "
@@ -179,5 +175,17 @@ class VideoFile:
         return capture
 
 
-def _frames_at_once(size: tuple[int, int]) -> int:
+def frames_at_once(size: tuple[int, int]) -> int:
+    """How many frames of a size are held to be handed out in reverse."""
     return max(_LEAST_CHUNK, _CHUNK_BYTES // (3 * size[0] * size[1]))
+
+
+def file_identity(path: Path) -> dict[str, object]:
+    """What tells a file from another: its length, the digest of its first and last bytes."""
+    digest = hashlib.sha256()
+    length = path.stat().st_size
+    with open(path, "rb") as file:
+        digest.update(file.read(_HEAD_AND_TAIL))
+        file.seek(max(0, length - _HEAD_AND_TAIL))
+        digest.update(file.read())
+    return {"bytes": length, "head and tail": digest.hexdigest()}

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rhmnet.errors import InputError
+from rhmnet.files.listing import is_hidden, list_folders, walk
 from rhmnet.tools.scribbles.placing import place
 
 _LIST = "COCO_scribbles.json"
@@ -50,7 +51,7 @@ def _parts(source: Path, root: Path) -> Iterator[tuple[Path, Path]]:
             yield Path("COCO", _LIST), here / _LIST
             yield Path("COCO", "scribbles"), _maps_of(here / _LIST, source)
         inside = []
-        for folder in sorted(folders):
+        for folder in sorted(name for name in folders if not is_hidden(name)):
             target = _target(here / folder)
             if target is None:
                 inside.append(folder)
@@ -72,7 +73,7 @@ def _target(folder: Path) -> Path | None:
 
 
 def _is_youtube(folder: Path) -> bool:
-    videos = [path.name for path in _unnested(folder).iterdir() if path.is_dir()]
+    videos = [path.name for path in list_folders(_unnested(folder))]
     if videos and all(map(_YOUTUBE_ID.fullmatch, videos)):
         return True
     # synthetic or renamed videos: what the archive is called
@@ -82,7 +83,7 @@ def _is_youtube(folder: Path) -> bool:
 
 def _unnested(folder: Path) -> Path:
     """The folder, or the one of the same name that is all it holds."""
-    content = [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+    content = [path for path in folder.iterdir() if not is_hidden(path.name)]
     if len(content) == 1 and content[0].is_dir() and content[0].name == folder.name:
         return _unnested(content[0])
     return folder
@@ -95,7 +96,7 @@ def _maps_of(listing: Path, source: Path) -> Path:
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         raise InputError(f"{listing}: cannot be read; unpack the archive again") from None
     beside = listing.parent / "scribbles"
-    candidates = [beside, *sorted(path for path in source.rglob("*") if path.is_dir()), source]
+    candidates = [beside, *(path for path, _ in walk(source))]
     for folder in candidates:
         if (folder / first).is_file():
             return folder

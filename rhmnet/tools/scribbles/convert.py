@@ -12,6 +12,7 @@ import numpy as np
 
 from rhmnet.errors import InputError
 from rhmnet.files.json_files import read_json
+from rhmnet.files.listing import walk
 from rhmnet.labels import BACKGROUND
 from rhmnet.tools.scribbles.drawing import Drawing, check_drawing, clip, rasterize, trace
 from rhmnet.tools.scribbles.formats import davis, labelme, maps, svg
@@ -54,7 +55,7 @@ def convert(
     if not source.is_dir():
         raise InputError(f"{source}: no such file or folder; name scribbles to convert")
     suffixes = set(SUFFIXES.values())
-    files = sorted(path for path in source.rglob("*") if path.suffix.lower() in suffixes)
+    files = [p for _, inside in walk(source) for p in inside if p.suffix.lower() in suffixes]
     files = [path for path in files if path.name not in ("made.json", "COCO_scribbles.json")]
     if not files:
         raise InputError(f"{source}: holds no scribbles ({', '.join(sorted(suffixes))})")

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rhmnet.errors import InputError
-from rhmnet.files.name_lists import read_list
+from rhmnet.files.text import read_list
 from rhmnet.labels import MAX_OBJECTS
 from rhmnet.tools.scribbles.make import Recipe, make_scribbles, write_coco_list
 from rhmnet.tools.scribbles.placing import place

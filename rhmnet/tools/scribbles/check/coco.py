@@ -9,7 +9,7 @@ import numpy as np
 
 from rhmnet.data.readers import CocoScribbles
 from rhmnet.errors import InputError
-from rhmnet.files.listing import MAP_SUFFIXES, is_hidden
+from rhmnet.files.listing import MAP_SUFFIXES, walk
 from rhmnet.labels import RELEASE_CHANNELS
 from rhmnet.tools.scribbles.check import places
 from rhmnet.tools.scribbles.check.maps import check_gaps, check_map
@@ -50,10 +50,7 @@ def check_coco(root: Path, report: Report) -> None:
     )
     if folder is None:
         return
-    count = sum(
-        path.suffix.lower() in MAP_SUFFIXES and not is_hidden(path.name)
-        for path in folder.rglob("*")
-    )
+    count = sum(path.suffix.lower() in MAP_SUFFIXES for _, files in walk(folder) for path in files)
     if count != len(entries):
         what = f"counts differ: {len(entries)} images listed but {count} scribbles"
         report.error(root / LIST, what, "complete the scribbles, or list those that are there")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +11,12 @@ import numpy as np
 from PIL import Image
 
 from rhmnet.errors import InputError
+from rhmnet.files.images import image_size, is_whole_jpeg
 from rhmnet.files.label_maps import read_labels
 from rhmnet.labels import BACKGROUND
 from rhmnet.tools.scribbles.check.report import Report
 
 _FRINGE_SHARE = 0.4  # of strokes' borders; where strokes merely touch, it is a few per cent
-_JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 _CONVERT = "scripts/convert_scribbles.py"
 
@@ -31,11 +30,11 @@ def check_map(path: Path, image: Path | None, report: Report) -> np.ndarray | No
     if labels is None:
         return None
     size = _image_size(image, report)
-    if size is not None and size != labels.shape[::-1]:
+    if size is not None and size != labels.shape:
         shape = f"{labels.shape[1]}x{labels.shape[0]}"
         report.error(
             path,
-            f"size {shape} differs from its image's, {size[0]}x{size[1]}",
+            f"size {shape} differs from its image's, {size[1]}x{size[0]}",
             "draw it on the image as it is, or resize it with nearest neighbours",
         )
     if not labels.any():
@@ -108,17 +107,15 @@ def _read(path: Path, report: Report) -> np.ndarray | None:
 
 
 def _image_size(image: Path | None, report: Report) -> tuple[int, int] | None:
-    """W, H of an image, from its header; its pixels are not decoded, but its end must be there."""
+    """H, W of an image, from its header; its pixels are not decoded, but its end must be there."""
     if image is None:
         return None
     try:
-        data = image.read_bytes()
-        with Image.open(io.BytesIO(data)) as opened:
-            if opened.format == "JPEG" and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
-                report.error(image, "is cut off", "replace the file")
-            return opened.size
-    except _UNREADABLE:
-        report.error(image, "cannot be read as an image", "replace the file")
+        if not is_whole_jpeg(image):
+            report.error(image, "is cut off", "replace the file")
+        return image_size(image)
+    except InputError as error:
+        report.error(image, str(error).removeprefix(f"{image}: "), "replace the file")
         return None
 
 

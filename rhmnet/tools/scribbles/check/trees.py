@@ -10,10 +10,10 @@ import numpy as np
 
 from rhmnet.errors import InputError
 from rhmnet.files.listing import list_folders
-from rhmnet.files.name_lists import read_list
+from rhmnet.files.text import read_list
 from rhmnet.tools.scribbles.check import places
 from rhmnet.tools.scribbles.check.coco import LIST, check_coco
-from rhmnet.tools.scribbles.check.maps import check_gaps, check_map
+from rhmnet.tools.scribbles.check.maps import check_gaps, check_map, check_order
 from rhmnet.tools.scribbles.check.report import Report, Row
 from rhmnet.tools.scribbles.check.validation import check_appearances, check_first_frames
 from rhmnet.tools.scribbles.check.videos import check_videos
@@ -113,6 +113,9 @@ def check_davis(root: Path, report: Report) -> None:
     if not sets and not (root / "train_scribbles").is_dir():
         report.error(root, "no scribbles in it", "make them, or arrange the authors' here")
     names = _listed(root, ("2016", "2017"), "val", report) if sets else []
+    for video in names or ():
+        for folder in (annotations,) if frames is None else (frames, annotations):
+            check_order(folder / video, list(places.images(folder / video)), report)
     for folder in sets:
         check_first_frames(folder, names or [], frames, annotations, report)
 

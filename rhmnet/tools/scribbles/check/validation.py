@@ -10,8 +10,9 @@ import numpy as np
 
 from rhmnet.errors import InputError
 from rhmnet.files.label_maps import read_labels
+from rhmnet.files.listing import list_files, natural_key
 from rhmnet.tools.scribbles.check import places
-from rhmnet.tools.scribbles.check.maps import check_gaps, check_map
+from rhmnet.tools.scribbles.check.maps import check_gaps, check_map, check_order
 from rhmnet.tools.scribbles.check.report import Report, Row, Sample
 
 
@@ -26,13 +27,14 @@ def check_first_frames(
         folder = places.settle(folder, lambda path: path == inner, "set", report) or folder
     flat = places.scribbles(folder)
     for video in names:
-        path = flat.get(video) or places.scribbles(folder / video).get("00000")
+        pictures = {} if frames is None else places.images(frames / video)
+        image = next(iter(pictures.values()), None)
+        own = places.scribbles(folder / video)
+        path = flat.get(video) or own.get(image.stem if image else "00000") or own.get("00000")
         if path is None:
             remedy = f"draw its first frame's strokes as {video}.bmp"
             report.error(folder, f"no scribble of {video}", remedy)
             continue
-        pictures = {} if frames is None else places.images(frames / video)
-        image = pictures[min(pictures)] if pictures else None
         if image is None and frames is not None:
             report.error(
                 frames / video, "no images", "put the video there, or take it off the list"
@@ -41,7 +43,7 @@ def check_first_frames(
         if labels is None:
             continue
         found = set(np.unique(labels).tolist()) - {0}
-        objects = _annotated_objects(annotations / video / "00000.png")
+        objects = _annotated_objects(next(iter(list_files(annotations / video, (".png",))), None))
         background = max(found) if objects is None else objects + 1
         row.videos += 1
         report.count_image(row, labels, background, image, path)
@@ -61,7 +63,10 @@ def check_appearances(root: Path, frames: Path | None, report: Report) -> None:
     try:
         videos = json.loads(meta.read_text(encoding="utf-8"))["videos"]
         appear = {
-            video: {int(i): entry["frames"][0] for i, entry in content["objects"].items()}
+            video: {
+                int(i): min(entry["frames"], key=natural_key)
+                for i, entry in content["objects"].items()
+            }
             for video, content in videos.items()
         }
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
@@ -78,8 +83,10 @@ def check_appearances(root: Path, frames: Path | None, report: Report) -> None:
         row.objects += len(objects)
         pictures = {} if frames is None else places.images(frames / video)
         scribbles = places.scribbles(folder / video)
+        if frames is not None:
+            check_order(frames / video, list(pictures), report)
         background = max(objects, default=0) + 1
-        for frame in sorted(set(objects.values())):
+        for frame in sorted(set(objects.values()), key=natural_key):
             if frame not in scribbles:
                 new = ", ".join(str(i) for i, first in objects.items() if first == frame)
                 what = f"no scribble of frame {frame}, where object {new} appears"
@@ -100,8 +107,10 @@ def check_appearances(root: Path, frames: Path | None, report: Report) -> None:
                 report.error(path, what, f"background is {background}")
 
 
-def _annotated_objects(path: Path) -> int | None:
+def _annotated_objects(path: Path | None) -> int | None:
     """N of an annotation that tells objects apart; None where there is none such."""
+    if path is None:
+        return None
     try:
         labels = read_labels(path)
     except InputError:

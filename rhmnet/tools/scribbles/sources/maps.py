@@ -10,7 +10,7 @@ import numpy as np
 
 from rhmnet.errors import InputError
 from rhmnet.files.label_maps import read_labels
-from rhmnet.files.listing import MAP_SUFFIXES, list_files, list_folders
+from rhmnet.files.listing import MAP_SUFFIXES, list_files, list_folders, walk
 from rhmnet.labels import MAX_OBJECTS
 from rhmnet.tools.scribbles.sources.scene import Scene
 
@@ -94,8 +94,10 @@ def folder_jobs(masks: Path, num_objects: int | None) -> list[MapJob]:
     if not masks.is_dir():
         raise InputError(f"{masks}: no such folder; expected label maps (PNG or BMP) in it")
     jobs = [MapJob((path,), (path.stem,), num_objects) for path in list_files(masks, MAP_SUFFIXES)]
-    for folder in sorted(path for path in masks.rglob("*") if path.is_dir()):
-        maps = list_files(folder, MAP_SUFFIXES)
+    for folder, files in walk(masks):
+        maps = [path for path in files if path.suffix.lower() in MAP_SUFFIXES]
+        if folder == masks:
+            continue
         prefix = folder.relative_to(masks).as_posix()
         if maps:
             names = tuple(f"{prefix}/{path.stem}" for path in maps)
