@@ -20,6 +20,7 @@ from rhmnet.evaluation.davis import open_davis, parse_year, reading_of, select
 from rhmnet.evaluation.report import build_report, format_report, write_report
 from rhmnet.evaluation.runner import Evaluation
 from rhmnet.evaluation.weights import load_model, made_by
+from rhmnet.inference import settle_precision
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.processes import join_processes
 
@@ -33,6 +34,7 @@ def main() -> None:
     names = select(davis.names(), args.start, args.end, args.video_name)
     groups = choose_groups(davis, args.groups, args.mask_init)
     with join_processes(choose_device(args.device, args.gpu)) as processes:
+        config = settle_precision(config, processes.device)
         model, epoch = load_model(config, checkpoint)
         name = f"{Path(args.config).stem}_{epoch}_davis{davis.year}"
         evaluation = Evaluation(
@@ -54,7 +56,8 @@ def main() -> None:
         return
     weights = str(checkpoint or "random")
     report = build_report({"run": name, "weights": weights, **evaluation.describe()}, scores)
-    print(f"{name}, {len(names)} videos: {evaluation.reading.value}\n{format_report(report)}")
+    print(f"{name}, {len(names)} videos, {config.test.precision}: {evaluation.reading.value}")
+    print(format_report(report))
     print("wrote", *write_report(report, evaluation.folder))
 
 

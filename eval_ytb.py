@@ -26,6 +26,7 @@ from rhmnet.evaluation.weights import load_model, made_by
 from rhmnet.evaluation.youtube import open_youtube_vos
 from rhmnet.evaluation.youtube_report import build_report, format_report, table_rows
 from rhmnet.evaluation.youtube_runner import YoutubeEvaluation
+from rhmnet.inference import settle_precision
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.processes import join_processes
 
@@ -37,6 +38,7 @@ def main() -> None:
     data_root = args.data_root or Path(config.data.root) / "Youtube-VOS"
     tree = open_youtube_vos(data_root, args.set, args.all_frames)
     with join_processes(choose_device(args.device, args.gpu)) as processes:
+        config = settle_precision(config, processes.device)
         model, epoch = load_model(config, checkpoint)
         name = f"{Path(args.config).stem}_{epoch}_ytb_{args.set}"
         evaluation = YoutubeEvaluation(
@@ -54,7 +56,8 @@ def main() -> None:
         scores = evaluation.run(lambda: rhmnet.Tracker(model, config), processes)
         if not processes.is_main:  # the main process reports
             return
-    print(f"{name}: {len(evaluation.names)} videos in {evaluation.masks()}")
+    count = len(evaluation.names)
+    print(f"{name}, {config.test.precision}: {count} videos in {evaluation.masks()}")
     if scores:
         header = {"run": name, "weights": str(checkpoint or "random"), **evaluation.describe()}
         report = build_report(header, scores, tree.seen_categories())

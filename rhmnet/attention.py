@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rhmnet.processor import cpu_has
+
 
 class MultiHeadAttention(nn.Module):
     """`nn.MultiheadAttention` taken apart: project a query, project a memory, attend.
@@ -103,12 +105,7 @@ def _attends_by_rows(query: Tensor) -> bool:
     """
     if query.device.type != "cpu" or query.dtype != torch.bfloat16 or query.requires_grad:
         return False
-    return _cpu_has("avx512_bf16") and not _cpu_has("amx_tile")
-
-
-def _cpu_has(feature: str) -> bool:
-    ask = getattr(torch.cpu, f"_is_{feature}_supported", None)
-    return ask is not None and ask()
+    return cpu_has("avx512_bf16") and not cpu_has("amx_tile")
 
 
 def _attend_by_rows(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -32,6 +32,8 @@ from rhmnet.errors import InputError
 
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 PRECISIONS = ("float32", "bfloat16", "float16")
+AUTO = "auto"
+"""As test.precision: the one of float32 and bfloat16 that the machine computes faster."""
 SCHEDULES = ("poly", "step")
 LOSS_MEANS = ("process", "batch")
 STRIDE = 16
@@ -223,7 +225,11 @@ class TestConfig:
         8192,
         or_zero=True,
     )
-    precision: str = choice("float32", "of the network's arithmetic", PRECISIONS)
+    precision: str = choice(
+        "float32",
+        "of the network's arithmetic; auto: bfloat16 where the machine is known to be fast in it",
+        (*PRECISIONS, AUTO),
+    )
     compile: bool = flag(False, "torch.compile the feature extractor; the CPU needs a C++ compiler")
     objects_at_once: int = number(
         8, "read and segmented together: more take more memory", 1, _MOST_OBJECTS

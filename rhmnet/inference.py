@@ -8,8 +8,21 @@ import torch
 from torch import nn
 
 from rhmnet.attention import attends_in_parts
+from rhmnet.config import AUTO, Config, override
 from rhmnet.fused import fuse_backbone
 from rhmnet.model import RHMNet
+from rhmnet.processor import fastest_precision
+
+
+def settle_precision(config: Config, device: torch.device) -> Config:
+    """The configuration with `test.precision=auto` replaced by what this machine is fastest in.
+
+    For commands, before they note what masks depend on: a run that goes on elsewhere must not mix.
+    """
+    if config.test.precision != AUTO:
+        return config
+    return override(config, [f"test.precision={fastest_precision(device)}"])
+
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -19,12 +32,12 @@ def prepare_for_tracking(model: RHMNet, precision: str, compile: bool = False) -
 
     On the CPU its banks share tokens in the first step.
 
-    precision: `float32`, or `bfloat16` / `float16` for all but the soft aggregation and the
+    precision: `auto`, `float32`, or `bfloat16` / `float16` for all but the soft aggregation and the
     similarity to the initial scribble, which stay in float32.
     compile: `torch.compile` the feature extractor, on CUDA into graphs that are replayed. What it
     returns is read within its frame, before the next one overwrites it.
     """
-    dtype = DTYPES[precision]
+    dtype = DTYPES[fastest_precision(model.device) if precision == AUTO else precision]
     net = copy.deepcopy(model).eval().requires_grad_(False)
     fuse_backbone(net.feature_extractor.backbone, dtype, fused=not compile)
     net.to(dtype=dtype, memory_format=torch.channels_last)

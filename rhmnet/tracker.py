@@ -219,7 +219,7 @@ class Tracker:
         """Memorize what was predicted and hand it out."""
         entire, reliable = expansion.full_probs[-1], expansion.reliable_prob_s4
         if self._index == 0 or entire.device.type == "cpu":  # elsewhere asking makes the host wait
-            _check_finite(entire, self.config.precision)
+            _check_finite(entire, self._net.dtype)
         self._memorize(expansion)
         self._index += 1
         return TrackedFrame(entire, reliable, self._channels(), self._geometry)
@@ -309,11 +309,11 @@ def _replaced(labels: Tensor, new: dict[int, int]) -> Tensor:
     return table.to(labels.device)[labels.int()]
 
 
-def _check_finite(prob: Tensor, precision: str) -> None:
+def _check_finite(prob: Tensor, precision: torch.dtype) -> None:
     if not torch.isfinite(prob.sum()):
         raise InputError(
-            f"the network's probabilities are not finite (in {precision}): its weights hold NaN or "
-            "infinity, or overflow on this input; check the checkpoint, or try "
+            f"the network's probabilities are not finite, in {str(precision)[6:]}: its weights "
+            "hold NaN or infinity, or overflow on this input; check the checkpoint, or try "
             "test.precision=float32"
         )
 

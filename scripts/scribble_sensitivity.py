@@ -32,6 +32,7 @@ from rhmnet.evaluation.davis import Davis, open_davis, parse_year, reading_of, s
 from rhmnet.evaluation.report import VideoScores, global_row, object_rows
 from rhmnet.evaluation.runner import Evaluation
 from rhmnet.evaluation.weights import load_model, made_by
+from rhmnet.inference import settle_precision
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.processes import join_processes
 from rhmnet.tools.scribbles.strokes import StrokeOptions, draw_scribble
@@ -70,6 +71,7 @@ def main() -> None:
     ]
     conditions |= dict(enumerate(drawn, start=FIRST_DRAWN))
     with join_processes(choose_device(args.device, args.gpu)) as processes:
+        config = settle_precision(config, processes.device)
         model, epoch = load_model(config, checkpoint)
         run = f"{Path(args.config).stem}_{epoch}_davis{davis.year}_sensitivity"
         folder = args.save_path / run
@@ -93,7 +95,7 @@ def main() -> None:
     if not scores:  # another process reports
         return
     tables = tabulate(dict(zip(conditions.values(), scores.values(), strict=True)))
-    print(f"{run}, {len(names)} videos: {evaluation.reading.value}")
+    print(f"{run}, {len(names)} videos, {config.test.precision}: {evaluation.reading.value}")
     print("\n\n".join(format_table(vary, rows) for vary, rows in tables.items()))
     header = {"run": run, "weights": str(checkpoint or "random"), "seed": args.seed}
     path = folder / "sensitivity.json"

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 BASE = {"errors", "labels", "structures", "bounds", "config"}
 LEAVES = {
-    "attention": set(),
+    "attention": {"processor"},
     "feature_extractor": {"errors"},
     "position_embedding": set(),
     "memory_encoder": {"attention", "precision"},
@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "runtime": {"errors", "bounds", "runtime"},
     "labels": set(),
     "precision": set(),
+    "processor": set(),
     "structures": set(),
     "bounds": {"errors"},
     "config_yaml": {"errors", "bounds"},
@@ -34,7 +35,7 @@ MAY_IMPORT = {
     **{leaf: {"labels", "structures", *extra} for leaf, extra in LEAVES.items()},
     "model": BASE | set(LEAVES),
     "fused": set(),
-    "inference": {"model", "fused", "attention"},
+    "inference": {"config", "model", "fused", "attention", "processor"},
     "inputs": {"errors", "labels"},
     "resizing": {"labels"},
     "tracked_frame": {"segmentation_head", "resizing"},
@@ -53,7 +54,15 @@ MAY_IMPORT = {
     "tools/scribbles": BASE | {"tools/scribbles", "data", "files", "visualize", "runtime"},
     "tools/segment": BASE
     | {"tools/segment", "tools/scribbles", "inputs", "data", "files", "tracker", "memory_bank"}
-    | {"resizing", "tracked_frame", "checkpoint", "evaluation", "visualize", "runtime"},
+    | {
+        "inference",
+        "resizing",
+        "tracked_frame",
+        "checkpoint",
+        "evaluation",
+        "visualize",
+        "runtime",
+    },
     "tools/synthetic": BASE | {"tools/synthetic", "tools/scribbles", "data", "files", "runtime"},
 }
 TOOLS = "tools"

@@ -182,7 +182,7 @@ def test_attention_by_rows_is_attention(monkeypatch: pytest.MonkeyPatch) -> None
     module = MultiHeadAttention(24, 3, 0.0).eval().requires_grad_(False).to(torch.bfloat16)
     half = [x.to(torch.bfloat16) for x in (query, key, value)]
     for features in (set(), {"avx512_bf16"}, {"avx512_bf16", "amx_tile"}):
-        monkeypatch.setattr("rhmnet.attention._cpu_has", features.__contains__)
+        monkeypatch.setattr("rhmnet.attention.cpu_has", features.__contains__)
         module.attend(*half)
     assert len(called) == 1
 

@@ -10,7 +10,7 @@ from small import made_up_video, small_config, small_model
 
 import rhmnet
 from rhmnet.errors import InputError
-from rhmnet.inference import prepare_for_tracking
+from rhmnet.inference import prepare_for_tracking, settle_precision
 from rhmnet.tracked_frame import labels_at
 
 
@@ -272,6 +272,27 @@ def test_folded_norms_give_the_same_features() -> None:
         found = prepare_for_tracking(model, "float32").feature_extractor(images)
     for one, other in zip(wanted, found, strict=True):
         assert torch.allclose(one, other, atol=1e-4)
+
+
+def test_auto_is_the_precision_that_the_processor_is_fast_in(monkeypatch) -> None:
+    video, scribble = made_up_video(1, 64, 64, 1)
+    model, device = small_model(), torch.device("cpu")
+    for features, limit, wanted in (
+        (set(), "", "float32"),
+        ({"avx512_bf16"}, "", "bfloat16"),
+        ({"amx_tile"}, "DEFAULT", "bfloat16"),
+        ({"avx512_bf16", "amx_tile"}, "AVX2", "float32"),
+        ({"avx512_bf16", "amx_tile"}, "AVX512_CORE_BF16", "bfloat16"),
+    ):
+        monkeypatch.setattr("rhmnet.processor.cpu_has", features.__contains__)
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+        config = small_config("test.precision=auto")
+        assert settle_precision(config, device).test.precision == wanted
+        tracker = rhmnet.Tracker(model, config)
+        tracker.start(video[0], scribble)
+        assert tracker._net.dtype == getattr(torch, wanted)
+    config = small_config("test.precision=float16")
+    assert settle_precision(config, device) == config
 
 
 def test_half_precision_labels_agree() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import rhmnet
 from rhmnet.evaluation.weights import load_model, made_by
 from rhmnet.files.source import open_source
+from rhmnet.inference import settle_precision
 from rhmnet.resizing import network_size
 from rhmnet.runtime.interrupt import StopRequest
 from rhmnet.runtime.processes import choose_device
@@ -37,12 +38,16 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet segment") -> int
     checkpoint = find_checkpoint(args.checkpoint)
     config = choose_config(checkpoint, args.config, args.overrides)
     device = choose_device(args.device)
+    config = settle_precision(config, device)
     model, _ = load_model(config, checkpoint)
     size = network_size(source.size, config.test.short_side)
     results = Results(args.out or Path("results") / source.name)
     what = manifest(source, strokes, size, made_by(config, checkpoint))
     results.prepare(what, args.resume, args.overwrite)
-    print(f"{describe(strokes)}\n{checkpoint} on {device}, at {size[1]}x{size[0]} pixels")
+    print(
+        f"{describe(strokes)}\n{checkpoint} on {device} in {config.test.precision}, "
+        f"at {size[1]}x{size[0]} pixels"
+    )
     tracker = rhmnet.Tracker(model.to(device), config)
     run = TwoWay(tracker, source, strokes, results, size, config.model.refine_threshold[0])
     with StopRequest(patient=False) as stop:
