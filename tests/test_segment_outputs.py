@@ -143,7 +143,7 @@ def test_ctrl_c_leaves_masks_and_resume_goes_on(
     ("arguments", "told"),
     [
         (["none.mp4", "--scribble", "2.png"], "none.mp4: no such video"),
-        (["clip", "--scribble", "2.png", "--size", "8"], "at least 32"),
+        (["clip", "--scribble", "2.png", "--size", "8"], "expected 0, or 32 to"),
         (["clip", "--scribble", "2.png", "--checkpoint", "x.pth"], "no such file; the authors"),
         (["clip", "--scribble", "2.png", "--device", "toaster"], "expected auto, cpu"),
         (["clip", "--scribble", "test.max_memory_length=3"], "at least one file"),
