@@ -69,3 +69,16 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(writing._Raw, "write", write)
 
     return arrange
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> type:
+    """`rhmnet.Tracker` knows the answers, and remembers what it was given: a `FakeTracker`."""
+    from davis_files import FakeTracker
+
+    import rhmnet  # as above
+
+    monkeypatch.setattr(rhmnet, "Tracker", FakeTracker)
+    monkeypatch.setattr(FakeTracker, "started", [])
+    monkeypatch.setattr(FakeTracker, "frames", 0)
+    return FakeTracker

@@ -33,9 +33,15 @@ OPTIONS = [
 
 
 def soft_model(config: rhmnet.Config) -> RHMNet:
-    """Small logits: where several objects are all but certain, float32 says little of 1 - p."""
+    """Small logits: where several objects are all but certain, float32 says little of 1 - p.
+
+    Norms and biases, alike in a new network, differ, so that they cannot be exchanged.
+    """
     model = small_model(config)
     with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 1 and "backbone" not in name:
+                parameter += 0.1 * torch.randn_like(parameter)
         for head in (model.reliable_head, *model.entire_heads):
             head.conv_out.weight.mul_(0.2)
     return model

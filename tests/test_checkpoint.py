@@ -27,8 +27,15 @@ def test_authors_keys_are_ours(tmp_path: Path) -> None:
 
 
 def test_distributed_wrappers_prefix_is_dropped() -> None:
-    weight = torch.zeros(1)
-    assert translate_keys({"module.bottleneck.0.bias": weight, "module.transformer.x": weight})
+    """Of ours and of the authors' files; only where it begins the key."""
+    one, two = torch.zeros(1), torch.ones(1)
+    ours = translate_keys({"module.encoders.1.norm.bias": one, "readers.0.module.x": two})
+    assert ours == {"encoders.1.norm.bias": one, "readers.0.module.x": two}
+    theirs = {"module.transformer.decoders.1.norm3.bias": one, "module.bottleneck.0.bias": two}
+    assert translate_keys(theirs) == {
+        "readers.1.norm2.bias": one,
+        "feature_extractor.bottleneck.0.bias": two,
+    }
 
 
 def test_ours_rebuilds_its_model_from_the_file_alone(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from test_eval_davis import FRAMES, HEIGHT, WIDTH, load_script, make_davis, masks_of, save
+from davis_files import FRAMES, HEIGHT, WIDTH, load_script, make_davis, masks_of, save
 
 from rhmnet.errors import InputError
 from rhmnet.evaluation.command import choose_groups, find_checkpoint

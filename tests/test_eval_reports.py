@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_eval_davis import FRAMES, ROOT, fake, load_script, make_davis  # noqa: F401, a fixture
+from davis_files import FRAMES, ROOT, load_script, make_davis
 
 from rhmnet.errors import InputError
 from rhmnet.evaluation.davis import open_davis
@@ -99,7 +99,7 @@ def sensitivity(monkeypatch, tmp_path):
     return run
 
 
-def test_sensitivity_draws_sets_and_reports_each(sensitivity, tmp_path, fake, capsys):  # noqa: F811
+def test_sensitivity_draws_sets_and_reports_each(sensitivity, tmp_path, fake, capsys):
     make_davis(tmp_path / "DAVIS", 2017)
     few = ["--coverage", "0.2", "1", "--thickness", "60", "--draws", "2"]
     report = sensitivity(*few)

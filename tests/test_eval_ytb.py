@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from davis_files import load_script
 from small import OVERRIDES, small_config, small_model
-from test_eval_davis import load_script
 
 import rhmnet
 from rhmnet.errors import InputError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_eval_davis import save
+from davis_files import save
 
 from rhmnet.errors import InputError
 from rhmnet.evaluation.prompts import read_late_prompt

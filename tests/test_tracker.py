@@ -47,15 +47,32 @@ def test_outputs() -> None:
     assert torch.equal(out.probabilities, again.probabilities)
 
 
-def test_padding_round_trips() -> None:
-    """A frame padded by hand gives the same as one padded inside, but for the colour of padding."""
-    video, scribble = made_up_video(1, 64, 64, 1)
+@pytest.mark.parametrize(("height", "width"), [(52, 51), (63, 49), (64, 63), (50, 64)])
+def test_padding_round_trips(height: int, width: int) -> None:
+    """A frame whose border is what zeros become is its inside, padded: the same values come back.
+
+    Half of the padding on each side, the smaller half first.
+    """
     config = small_config()
-    tracker = rhmnet.Tracker(small_model(config), config)
-    # 52 = 64 - 12, split 6 and 6; 51 = 64 - 13, the smaller half (6) first
-    cut = tracker.start(video[0][:52, :51], scribble[:52, :51])
-    assert tracker._geometry.padding == (6, 7, 6, 6)
-    assert cut.labels.shape == (52, 51)
+    model = small_model(config)
+    mean = model.feature_extractor.mean.flatten()
+    model.feature_extractor.mean.copy_(mean.round()[:, None, None])  # so that a byte is 0
+    top, left = (64 - height) // 2, (64 - width) // 2
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    video, scribble = made_up_video(2, 64, 64, 2)
+    whole = np.full_like(video, mean.round().byte().numpy())
+    whole[:, rows, columns] = video[:, rows, columns]
+    strokes = np.zeros_like(scribble)
+    strokes[rows, columns] = scribble[rows, columns]
+    tracker = rhmnet.Tracker(model, config)
+    wanted = [tracker.start(whole[0], strokes), tracker.step(whole[1])]
+    first, second = whole[:, rows, columns]
+    found = [tracker.start(first, strokes[rows, columns]), tracker.step(second)]
+    for full, cut in zip(wanted, found, strict=True):
+        assert cut.probabilities.std() > 0.05
+        assert torch.allclose(full.probabilities[:, rows, columns], cut.probabilities, atol=1e-6)
+        assert torch.allclose(full.reliable[:, rows, columns], cut.reliable, atol=1e-6)
+        assert torch.equal(full.labels[rows, columns], cut.labels)
 
 
 def test_training_mode_comes_back_and_has_no_say() -> None:
@@ -189,7 +206,8 @@ def test_removed_object_is_gone_and_may_come_back() -> None:
     tracker.remove_object(1)
     gone = tracker.step(video[1])
     assert gone.probabilities[0].max() < 1e-6 and not (gone.labels == 1).any()
-    assert tracker.step(video[2], np.where(scribble == 1, 1, 0).astype(np.uint8))
+    back = tracker.step(video[2], np.where(scribble == 1, 1, 0).astype(np.uint8))
+    assert back.probabilities[0].max() > 1e-3
     assert tracker.step(video[3]).probabilities[0].max() > 1e-3
     with pytest.raises(InputError, match="object 3 is not tracked"):
         tracker.remove_object(3)

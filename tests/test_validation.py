@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from davis_files import make_davis
 from small import small_config, small_model
-from test_eval_davis import make_davis
 
 import rhmnet
 from rhmnet.errors import InputError
