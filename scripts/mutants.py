@@ -10,10 +10,10 @@ Prints each error with the test that noticed it, and what survived. Exit code 1 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +29,7 @@ TABLE = ROOT / "tests" / "mutants.yaml"
 COPIED = ("rhmnet", "configs", "tests", "scripts", "pyproject.toml", "*.py")
 SECONDS = 600
 """A mutant may run for ever; the test that hangs has noticed it."""
+_PROCESSES = multiprocessing.get_context("forkserver")
 
 
 class Mutant(NamedTuple):
@@ -70,20 +71,34 @@ def applied(mutant: Mutant, root: Path):
 
 def run_tests(root: Path, tests: tuple[str, ...]) -> tuple[bool, str]:
     """Whether tests pass in a tree, and the first that fails."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
-    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
-    try:
-        done = subprocess.run(
-            command, cwd=root, env=environment, capture_output=True, text=True, timeout=SECONDS
-        )
-    except subprocess.TimeoutExpired:
+    report = root / "report.txt"
+    process = _PROCESSES.Process(target=_pytest, args=(root, tests, report))
+    process.start()
+    process.join(SECONDS)
+    if process.is_alive():
+        process.kill()
         return False, "(runs for ever)"
-    if done.returncode == 0:
+    text = report.read_text(encoding="utf-8")
+    if process.exitcode == 0:
         return True, ""
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
-    if done.returncode != 1 or failed is None:
-        raise RuntimeError(f"pytest {' '.join(tests)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", text, re.MULTILINE)
+    if process.exitcode != 1 or failed is None:
+        raise RuntimeError(f"pytest {' '.join(tests)}: {text[-3000:]}")
     return False, failed[1]
+
+
+def _pytest(root: Path, tests: tuple[str, ...], report: Path) -> None:
+    """Run in a process of its own, which has imported the libraries and nothing of the project."""
+    import pytest
+
+    os.chdir(root)
+    sys.path.insert(0, str(root))
+    os.environ |= {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    sys.dont_write_bytecode = True  # a change of the same length in the same second
+    with report.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        sys.exit(int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *tests])))
 
 
 def main() -> int:
@@ -93,6 +108,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="copies that are tried side by side")
     options = parser.parse_args()
     mutants = [mutant for mutant in read_table() if options.only in mutant.what]
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    _PROCESSES.set_forkserver_preload(["torchvision", "cv2", "hypothesis", "pytest"])
     with tempfile.TemporaryDirectory() as folder:
         trees: SimpleQueue[Path] = SimpleQueue()
         for number in range(options.jobs):
@@ -111,7 +128,8 @@ def main() -> int:
                     passes, failed = run_tests(tree, mutant.tests)
             finally:
                 trees.put(tree)
-            print(f"{'SURVIVED' if passes else 'caught'}: {file}: {mutant.what} {failed}")
+            notice = "SURVIVED" if passes else f"caught by {failed}"
+            print(f"{file}: {mutant.what}: {notice}", flush=True)
             return not passes
 
         with ThreadPoolExecutor(options.jobs) as pool:

@@ -63,18 +63,20 @@ def test_tracking(options: tuple[str, ...], size: tuple[int, int]) -> None:
         assert (found.labels == (entire.argmax(0) + 1) % 3).float().mean() > 0.999
 
 
-def test_tracking_an_object_that_appears_later() -> None:
-    """Background strokes beside it play no part, as those of the first frame do."""
+def test_tracking_objects_that_appear_later() -> None:
+    """Background strokes beside them play no part."""
     config = small_config(*TWO_LAYERS, "test.require_last=true")
     model = soft_model(config)
-    video, scribble = made_up_video(6, 64, 96, 3)
-    strokes = {0: np.where(scribble == 2, 0, scribble).astype(np.uint8)}
-    strokes[3] = np.where((scribble == 2) | (scribble == 255), scribble, 0).astype(np.uint8)
-    wanted = Book(model, config).track(video, strokes, 3)
+    video, scribble = made_up_video(7, 64, 96, 4)
+    strokes = {
+        t: np.where(np.isin(scribble, values), scribble, 0).astype(np.uint8)
+        for t, values in {0: (3, 255), 3: (1, 4, 255), 5: (2,)}.items()
+    }
+    wanted = Book(model, config).track(video, strokes, 4)
     tracker = rhmnet.Tracker(model, config)
     for t, image in enumerate(video):
         given = strokes.get(t)
-        found = tracker.step(image, given) if t else tracker.start(image, given, num_objects=3)
+        found = tracker.step(image, given) if t else tracker.start(image, given, num_objects=4)
         assert (found.probabilities - wanted[t][0]).abs().max() < 1e-4, t
         assert (found.reliable - wanted[t][1]).abs().max() < 1e-4, t
 
