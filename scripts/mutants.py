@@ -72,6 +72,7 @@ def applied(mutant: Mutant, root: Path):
 def run_tests(root: Path, tests: tuple[str, ...]) -> tuple[bool, str]:
     """Whether tests pass in a tree, and the first that fails."""
     report = root / "report.txt"
+    report.write_text("")  # what an earlier run said is no answer
     process = _PROCESSES.Process(target=_pytest, args=(root, tests, report))
     process.start()
     process.join(SECONDS)
