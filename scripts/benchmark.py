@@ -38,12 +38,13 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 import rhmnet
 from rhmnet.attention import attends_in_parts
-from rhmnet.config import override
+from rhmnet.config import PRECISIONS, STRIDE, override
 from rhmnet.errors import InputError
 from rhmnet.evaluation.weights import load_model
 from rhmnet.files.source import open_source
-from rhmnet.labels import BACKGROUND
+from rhmnet.labels import BACKGROUND, MAX_OBJECTS
 from rhmnet.runtime.command import run_command
+from rhmnet.runtime.options import CommandParser, whole
 from rhmnet.tools.segment.strokes import StrokeOptions, read_strokes
 
 MOST_FRAMES = 32
@@ -353,13 +354,11 @@ def describe(device: str) -> str:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(settings=True, description=__doc__)
     parser.add_argument("--config", default="video_training")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ... (default: cpu)")
     parser.add_argument("--size", nargs="+", type=parse_size, default=[(480, 854)], metavar="HxW")
-    parser.add_argument("--objects", nargs="+", type=int, default=[1, 3, 8])
+    parser.add_argument("--objects", nargs="+", type=whole(1, MAX_OBJECTS), default=[1, 3, 8])
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="(default: random weights)")
     parser.add_argument(
         "--video",
@@ -367,12 +366,14 @@ def parse() -> argparse.Namespace:
         "over, at its size; with --objects N, the number of its objects",
     )
     parser.add_argument("--scribble", type=Path, metavar="FILE", help="strokes on its first frame")
-    parser.add_argument("--precision", nargs="+", default=["float32"])
-    parser.add_argument("--frames", type=int, default=7, help="frames a run (default: 7)")
-    parser.add_argument("--repeats", type=int, default=3, help="runs (default: 3)")
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["float32"])
+    parser.add_argument(
+        "--frames", type=whole(1, 10**6), default=7, help="frames a run (default: 7)"
+    )
+    parser.add_argument("--repeats", type=whole(1, 10**4), default=3, help="runs (default: 3)")
     parser.add_argument(
         "--growth",
-        type=int,
+        type=whole(0, 10**6),
         default=0,
         help="measure growth to this frame, from when memory is full",
     )
@@ -385,8 +386,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--compare", action="store_true", help="check against the plain network")
     parser.add_argument("--json", default="benchmark.json", metavar="FILE")
     parser.add_argument("--row", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("overrides", nargs="*", metavar="group.field=value")
-    args = parser.parse_intermixed_args()
+    args = parser.parse_args()
     if args.full:
         args.size, args.objects = [(480, 854), (720, 1280)], [1, 3, 8]
         args.precision, args.growth, args.compare = ["float32", "bfloat16"], 200, True
@@ -394,6 +394,8 @@ def parse() -> argparse.Namespace:
         parser.error("--video and --scribble: expected both or neither")
     if args.video and len(args.objects) > 1:
         parser.error("--video: expected --objects N, those in --scribble, and no --full")
+    if Path(args.json).is_dir():
+        parser.error(f"--json {args.json}: is a folder; expected a file to write")
     if args.video:
         args.size = args.size[:1]  # the video's counts
     return args
@@ -406,6 +408,8 @@ def parse_size(text: str) -> tuple[int, int]:
         raise argparse.ArgumentTypeError(
             f"{text!r}: expected HEIGHTxWIDTH, as in 480x854"
         ) from None
+    if not all(STRIDE <= side <= 8192 for side in (height, width)):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected sides of {STRIDE} to 8192 pixels")
     return height, width
 
 

@@ -36,6 +36,7 @@ from rhmnet.data.loader import build_loader
 from rhmnet.losses import Criterion
 from rhmnet.model import build_model
 from rhmnet.runtime.command import run_command
+from rhmnet.runtime.options import CommandParser, whole
 from rhmnet.runtime.processes import choose_device
 from rhmnet.structures import REDRAW_REASONS, Clip
 from rhmnet.training.engine import ClipLosses, prepare, to_device
@@ -60,24 +61,36 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(settings=True, description=__doc__)
     add = parser.add_argument
     add("--config", default="video_training", help="name under configs/ or a file")
     add("--parts", nargs="+", choices=("loader", "step"), default=["loader", "step"])
     add("--stages", nargs="+", choices=("pretrain", "video"), default=["pretrain", "video"])
-    add("--clips", type=int, default=64, help="clips that the loader makes (default 64)")
-    add("--batch", type=int, default=2, help="clips of a step (default 2)")
-    add("--size", type=int, default=256, help="height and width of a step's clips (default 256)")
-    add("--objects", type=int, default=2, help="objects of a step's clips (default 2)")
+    add(
+        "--clips", type=whole(1, 10**6), default=64, help="clips that the loader makes (default 64)"
+    )
+    add("--batch", type=whole(1, 4096), default=2, help="clips of a step (default 2)")
+    add(
+        "--size",
+        type=whole(32, 4096, multiple=16),
+        default=256,
+        help="height and width of a step's clips (default 256)",
+    )
+    add("--objects", type=whole(1, 10), default=2, help="objects of a step's clips (default 2)")
     add("--precision", nargs="+", choices=PRECISIONS, default=["float32", "bfloat16"])
-    add("--repeats", type=int, default=5, help="timings, of which the median counts (default 5)")
-    add("--threads", type=int, help="CPU threads (default: torch's choice)")
+    add(
+        "--repeats",
+        type=whole(1, 10**4),
+        default=5,
+        help="timings, of which the median counts (default 5)",
+    )
+    add("--threads", type=whole(1, 1024), help="CPU threads (default: torch's choice)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--out", type=Path, default=Path("results/benchmark_training.json"))
-    add("overrides", nargs="*", metavar="group.field=value")
-    return parser.parse_intermixed_args()
+    args = parser.parse_args()
+    if args.out.is_dir():
+        parser.error(f"--out {args.out}: is a folder; expected a file to write")
+    return args
 
 
 def time_loader(config: Config, stage: str, clips: int) -> dict[str, float]:

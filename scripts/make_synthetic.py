@@ -7,21 +7,21 @@ The same seed and size give the same bytes. A folder that was made with them alr
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
 from rhmnet.runtime.command import run_command
+from rhmnet.runtime.options import MOST_SEED, MOST_WORKERS, CommandParser, whole
 from rhmnet.tools.synthetic import SIZES, write_trees
 
 
 def main() -> None:
     """Parse the command line and write the trees."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(description=__doc__)
     parser.add_argument("out", type=Path, help="folder for COCO/, DAVIS/ and Youtube-VOS/")
-    parser.add_argument("--seed", type=int, default=0, help="of everything drawn (default 0)")
+    parser.add_argument(
+        "--seed", type=whole(0, MOST_SEED), default=0, help="of everything drawn (default 0)"
+    )
     sizes = "; ".join(
         f"{name}: {size.coco_images} images, {size.davis_train + size.youtube_train} training and "
         f"{size.davis_valid + size.youtube_valid} validation videos of {size.shape[1]}x"
@@ -30,7 +30,10 @@ def main() -> None:
     )
     parser.add_argument("--size", choices=SIZES, default="small", help=f"{sizes} (default small)")
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)"
+        "--workers",
+        type=whole(1, MOST_WORKERS),
+        default=os.cpu_count() or 1,
+        help="processes (default: all cores)",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace synthetic data of another seed or size"

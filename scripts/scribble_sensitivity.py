@@ -26,7 +26,6 @@ import numpy as np
 from PIL import Image
 
 import rhmnet
-from rhmnet.errors import InputError
 from rhmnet.evaluation.command import choose_device, davis_parser, find_checkpoint, parse
 from rhmnet.evaluation.davis import Davis, open_davis, parse_year, reading_of, select
 from rhmnet.evaluation.report import VideoScores, global_row, object_rows
@@ -34,6 +33,7 @@ from rhmnet.evaluation.runner import Evaluation
 from rhmnet.evaluation.weights import load_model, made_by
 from rhmnet.inference import settle_precision
 from rhmnet.runtime.command import run_command
+from rhmnet.runtime.options import MOST_SEED, Number, whole
 from rhmnet.runtime.processes import join_processes
 from rhmnet.tools.scribbles.strokes import StrokeOptions, draw_scribble
 
@@ -107,15 +107,13 @@ def parse_arguments() -> argparse.Namespace:
     parser = davis_parser(__doc__)
     add = parser.add_argument
     lengths, widths = [0.1, 0.25, 0.5, 0.75, 1.0], [2.0, 4.0, 7.0, 12.0, 20.0]
+    bounds = {field.name: field.metadata["bounds"] for field in dataclasses.fields(StrokeOptions)}
     for name, default in (("coverage", lengths), ("thickness", widths)):
         text = f"{MEANING[name]} (default: {' '.join(f'{v:g}' for v in default)})"
-        add(f"--{name}", type=float, nargs="*", default=default, help=text)
-    add("--draws", type=int, default=3, help="sets drawn of each kind (default 3)")
-    add("--seed", type=int, default=0, help="of the drawn strokes (default 0)")
-    args = parse(parser)
-    if args.draws < 1 or args.seed < 0:
-        raise InputError("--draws: expected at least 1; --seed: at least 0")
-    return args
+        add(f"--{name}", type=Number(float, bounds[name]), nargs="*", default=default, help=text)
+    add("--draws", type=whole(1, 100), default=3, help="sets drawn of each kind (default 3)")
+    add("--seed", type=whole(0, MOST_SEED), default=0, help="of the drawn strokes (default 0)")
+    return parse(parser)
 
 
 def write_strokes(

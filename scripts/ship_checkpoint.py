@@ -12,7 +12,6 @@ SHA-256, which belong into checkpoints/README.md. The same input gives the same 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import hashlib
 from pathlib import Path
@@ -24,12 +23,11 @@ from rhmnet.config import Config, override
 from rhmnet.errors import InputError
 from rhmnet.model import RHMNet
 from rhmnet.runtime.command import run_command
+from rhmnet.runtime.options import CommandParser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="written by train_video.py")
     parser.add_argument("out", type=Path, help="file to write, OUT.pth.tar")
     parser.add_argument(

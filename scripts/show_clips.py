@@ -8,7 +8,6 @@ scribble. Anything of the configuration can be set: data.root=PATH train.seed=7 
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -19,27 +18,28 @@ from rhmnet.data.dataset import STAGES, build_dataset
 from rhmnet.data.sampler import SampleKey
 from rhmnet.errors import InputError
 from rhmnet.runtime.command import run_command
+from rhmnet.runtime.options import CommandParser, whole
 from rhmnet.structures import REDRAW_REASONS, Clip
 from rhmnet.visualize import contact_sheet, draw_scribble
 
 
 def main() -> None:
     """Parse the command line, make the clips, write the picture."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(settings=True, description=__doc__)
     parser.add_argument("--config", required=True, help="a name under configs/, or a file")
     parser.add_argument("--stage", choices=STAGES, required=True, help="whose clips to draw")
     parser.add_argument("--out", type=Path, required=True, help="the picture to write (PNG)")
-    parser.add_argument("-n", "--number", type=int, default=8, help="of clips (default 8)")
-    parser.add_argument("--epoch", type=int, default=0, help="whose clips to draw (default 0)")
-    parser.add_argument("--skip", type=int, default=0, help="largest gap less one (default 0)")
-    parser.add_argument("--height", type=int, default=240, help="of a frame, pixels (default 240)")
-    parser.add_argument("overrides", nargs="*", metavar="group.field=value")
-    arguments = parser.parse_intermixed_args()
-    for name, least in (("number", 1), ("epoch", 0), ("skip", 0), ("height", 16)):
-        if getattr(arguments, name) < least:
-            raise InputError(f"--{name} {getattr(arguments, name)}: expected at least {least}")
+    parser.add_argument("-n", "--number", type=whole(1, 64), default=8, help="of clips (default 8)")
+    parser.add_argument(
+        "--epoch", type=whole(0, 10**6), default=0, help="whose clips to draw (default 0)"
+    )
+    parser.add_argument(
+        "--skip", type=whole(0, 10**6), default=0, help="largest gap less one (default 0)"
+    )
+    parser.add_argument(
+        "--height", type=whole(16, 1080), default=240, help="of a frame, pixels (default 240)"
+    )
+    arguments = parser.parse_args()
     if arguments.out.suffix != ".png":
         raise InputError(f"--out {arguments.out}: expected a name that ends in .png")
     config = rhmnet.load_config(arguments.config, arguments.overrides)

@@ -8,7 +8,6 @@ Prints tables.md and writes it to the folder. The last column waits for the pape
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from rhmnet.errors import InputError
 from rhmnet.runtime.command import run_command
+from rhmnet.runtime.options import CommandParser
 
 DAVIS_ROWS = {
     "davis16": "DAVIS-2016 val, objects merged (standard)",
@@ -27,9 +27,7 @@ YOUTUBE = "YouTube-VOS val"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="--save_path of reproduce_tables.sh")
     folder = parser.parse_args().folder
     rows = [("Benchmark", "Measure", "Here", "Std over sets", "Paper"), ("---",) * 5]

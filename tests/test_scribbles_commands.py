@@ -83,7 +83,7 @@ def test_make_coco(run, tmp_path):
     code, _, err = run(*command, "--seed", 5)
     assert code == 2 and "seed 0 not 5" in err
     code, _, err = run(*command, "--coverage", 7)
-    assert code == 2 and "coverage=7" in err
+    assert code == 2 and "--coverage: '7': expected 0 to 1" in err
 
 
 def test_convert_folders_and_name_what_is_wrong(run, masks, tmp_path):
@@ -118,8 +118,11 @@ def test_make_takes_lists_with_spaces_and_refuses_what_it_would_not_do(run, mask
         (("davis", masks, "--split", "train", "--sets", 2), "--sets"),
         (("youtube", masks, "--split", "train", "--sets", 2), "--sets"),
         (("folder", parts / "out", "--masks", parts), "lies among the masks"),
-        (("folder", tmp_path / "out", "--masks", parts, "--num-objects", 300), "--num-objects 300"),
-        (("coco", tmp_path, "--annotations", "a.json", "--max-objects", 0), "--max-objects 0"),
+        (
+            ("folder", tmp_path / "out", "--masks", parts, "--num-objects", 300),
+            "objects: '300'",
+        ),
+        (("coco", tmp_path, "--annotations", "a.json", "--max-objects", 0), "--max-objects: '0'"),
     ):
         code, _, err = run("make", *arguments)
         assert code == 2 and told in err and "Traceback" not in err

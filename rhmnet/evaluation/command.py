@@ -9,10 +9,12 @@ from pathlib import Path
 
 import torch
 
+from rhmnet.bounds import short
 from rhmnet.config import STRIDE
 from rhmnet.errors import InputError
 from rhmnet.evaluation.davis import Davis
 from rhmnet.evaluation.youtube import SETS
+from rhmnet.runtime.options import CommandParser, whole
 
 RANDOM = ("random", "none")
 _DAVIS16 = "how DAVIS-2016 is scored: all objects merged (standard), or the release's object 1"
@@ -28,7 +30,7 @@ def parse_davis(description: str) -> argparse.Namespace:
     return parse(parser)
 
 
-def davis_parser(description: str) -> argparse.ArgumentParser:
+def davis_parser(description: str) -> CommandParser:
     """The options that whatever is evaluated on DAVIS has."""
     parser = _parser(description, "the DAVIS folder (default: DAVIS under data.root)")
     add = parser.add_argument
@@ -43,28 +45,35 @@ def parse_youtube(description: str) -> argparse.Namespace:
     parser = _parser(description, "the YouTube-VOS folder (default: Youtube-VOS under data.root)")
     add = parser.add_argument
     add("--set", choices=SETS, default="val", help="part of the data (default val)")
-    add("--size", type=_pixels, help="track wider frames at this width, pixels (default: as is)")
+    add(
+        "--size",
+        type=whole(STRIDE, 8192),
+        help="track wider frames at this width, pixels (default: as is)",
+    )
     add("--all_frames", action="store_true", help="track through all images, also between masks")
     zip_help = "the zip for the server, when all videos are tracked (default: written)"
     add("--zip", action=argparse.BooleanOptionalAction, default=True, help=zip_help)
     return parse(parser)
 
 
-def _parser(description: str, data_root: str) -> argparse.ArgumentParser:
+def _parser(description: str, data_root: str) -> CommandParser:
     """The options that all evaluations have."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(settings=True, description=description)
     add = parser.add_argument
-    add("overrides", nargs="*", metavar="group.field=value", help="configuration overrides")
-    add("--opts", nargs="+", default=[], metavar="group.field=value", help="the same")
-    add("--gpu", type=int, default=0, help="number of the CUDA device (default 0)")
+    add(
+        "--opts",
+        nargs="*",
+        default=[],
+        metavar="group.field=value",
+        help="settings (as the release has it)",
+    )
+    add("--gpu", type=whole(0, 1023), default=0, help="number of the CUDA device (default 0)")
     add("--device", help="auto, cpu, cuda, cuda:N or mps, instead of --gpu")
     add("--config", default="video_training", help="name under configs/, or a YAML file")
     add("--ckpt_num", help="epoch of checkpoints/pretrain_weights_<config> (default: the last)")
     add("--checkpoint", help="a file of weights instead, or `random` for the untrained network")
-    add("--start", type=int, help="first video of the list, counted from 0")
-    add("--end", type=int, help="video of the list to stop before")
+    add("--start", type=whole(0, 10**9), help="first video of the list, counted from 0")
+    add("--end", type=whole(0, 10**9), help="video of the list to stop before")
     add("--video_name", help="this video alone")
     add("--with_bg", action="store_true", help="use the background strokes too")
     add("--data-root", help=data_root)
@@ -74,18 +83,11 @@ def _parser(description: str, data_root: str) -> argparse.ArgumentParser:
     return parser
 
 
-def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+def parse(parser: CommandParser) -> argparse.Namespace:
     """Read the command line; overrides are one list, wherever they stood."""
     args = parser.parse_args()
     args.overrides += args.opts
     return args
-
-
-def _pixels(text: str) -> int:
-    """A width of at least 16: frames are read in tokens of 16 pixels."""
-    if not text.isdecimal() or int(text) < STRIDE:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a width of {STRIDE} pixels or more")
-    return int(text)
 
 
 def choose_groups(davis: Davis, text: str | None, mask_init: bool) -> list[int]:
@@ -105,14 +107,17 @@ def choose_groups(davis: Davis, text: str | None, mask_init: bool) -> list[int]:
         return there
     groups = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        match = re.fullmatch(r"\s*([0-9]{1,4})\s*(?:-\s*([0-9]{1,4})\s*)?", part)
         if not match:
-            raise InputError(f"--groups {text}: expected numbers as in 0,2 or 0-4")
+            raise InputError(
+                f"--groups {short(text)}: expected numbers of up to 4 digits, as in 0,2 or 0-4"
+            )
         groups += range(int(match[1]), int(match[2] or match[1]) + 1)
     missing = [g for g in groups if g not in there]
     if missing or not groups:
         raise InputError(
-            f"--groups {text}: there are only the sets {', '.join(map(str, there))} in {davis.root}"
+            f"--groups {short(text)}: there are only the sets {', '.join(map(str, there))} in "
+            f"{davis.root}"
         )
     return sorted(set(groups))
 

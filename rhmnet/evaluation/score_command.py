@@ -18,6 +18,7 @@ from rhmnet.evaluation.davis import open_davis, parse_year, reading_of, select
 from rhmnet.evaluation.manifest import check_newer, check_weights
 from rhmnet.evaluation.report import build_report, format_report, write_report
 from rhmnet.evaluation.scoring import score_folder
+from rhmnet.runtime.options import MOST_WORKERS, CommandParser, whole
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "rhmnet score") -> None:
@@ -45,9 +46,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet score") -> None:
 
 
 def _parse(argv: Sequence[str] | None, prog: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(prog, description=__doc__)
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS")
     parser.add_argument("davis_root", type=Path, metavar="DAVIS_ROOT")
     parser.add_argument("--year", help="16 or 17 (default: the newest whose list is there)")
@@ -60,6 +59,8 @@ def _parse(argv: Sequence[str] | None, prog: str) -> argparse.Namespace:
         help="DAVIS-2016: merge all objects (the standard), or keep object 1 as the release does",
     )
     parser.add_argument("--checkpoint", type=Path, help="refuse masks older than these weights")
-    parser.add_argument("--workers", type=int, help="threads (default: one a core)")
+    parser.add_argument(
+        "--workers", type=whole(1, MOST_WORKERS), help="threads (default: one a core)"
+    )
     parser.add_argument("--out", type=Path, help="write scores.json and scores.csv to this folder")
     return parser.parse_args(argv)

@@ -108,6 +108,8 @@ def choose_device(device: str, local_rank: int = 0) -> torch.device:
         chosen = torch.device(device)
     except RuntimeError:
         raise InputError(f"--device {device}: expected auto, cpu, cuda, cuda:N or mps") from None
+    if chosen.type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"--device {device}: expected auto, cpu, cuda, cuda:N or mps")
     if chosen.type == "cuda":
         index = local_rank if chosen.index is None else chosen.index
         count = torch.cuda.device_count()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rhmnet.config import Config, load_config
+from rhmnet.runtime.options import CommandParser
 
 
 class Options(NamedTuple):
@@ -41,9 +42,7 @@ def checkpoint_folder(checkpoints: Path, name: str) -> Path:
 
 def parse_options(description: str, default_config: str) -> Options:
     """Read the command line. description: the script's docstring, shown by --help."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(settings=True, description=description)
     parser.add_argument(
         "--config",
         default=default_config,
@@ -78,12 +77,9 @@ def parse_options(description: str, default_config: str) -> Options:
     parser.add_argument(
         "--device", default="auto", help="auto (the default), cpu, cuda, cuda:N or mps"
     )
-    parser.add_argument(
-        "overrides", nargs="*", metavar="group.field=value", help="as in train.batch_size=2"
-    )
     # python -m torch.distributed.launch passes it; the environment says the same
     parser.add_argument("--local-rank", "--local_rank", help=argparse.SUPPRESS)
-    given = parser.parse_intermixed_args()
+    given = parser.parse_args()
     return Options(
         load_config(given.config, given.overrides),
         Path(given.config).stem,

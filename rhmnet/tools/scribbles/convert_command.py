@@ -12,12 +12,12 @@ What a format cannot hold is dropped, and said to be.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from rhmnet.errors import InputError
 from rhmnet.labels import MAX_OBJECTS
+from rhmnet.runtime.options import CommandParser, real, whole
 from rhmnet.tools.scribbles.convert import SUFFIXES, ConvertOptions, convert
 from rhmnet.tools.scribbles.drawing import parse_size
 
@@ -26,9 +26,7 @@ BY_SUFFIX = {".bmp": "bmp", ".png": "png", ".json": "davis", ".svg": "svg"}
 
 def main(argv: Sequence[str] | None = None, prog: str = "rhmnet scribbles convert") -> None:
     """Parse the command line and convert."""
-    parser = argparse.ArgumentParser(
-        prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(prog, description=__doc__)
     parser.add_argument("source", type=Path, help="a file, or a folder of files")
     parser.add_argument("target", type=Path, help="the file or folder to write")
     parser.add_argument(
@@ -40,13 +38,13 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet scribbles conver
     parser.add_argument("--size", help="WIDTHxHEIGHT of the image, for lines that do not say it")
     parser.add_argument(
         "--num-objects",
-        type=int,
+        type=whole(0, MAX_OBJECTS),
         help="N: background gets N + 1 (default: the largest object; in maps, which hold the "
         "background as their largest label, that label - 1)",
     )
     parser.add_argument(
         "--thickness",
-        type=float,
+        type=real(0.1, 1000),
         default=ConvertOptions.thickness,
         help="of lines that do not say it, pixels at 480p (default %(default)s)",
     )
@@ -55,8 +53,6 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet scribbles conver
     if to is None:
         raise InputError(f"{arguments.target}: say with --to what to write")
     size = parse_size(arguments.size) if arguments.size else None
-    if not 0 < arguments.thickness <= 1000 or not 0 <= (arguments.num_objects or 0) <= MAX_OBJECTS:
-        raise InputError(f"--thickness: expected up to 1000; --num-objects: 0..{MAX_OBJECTS}")
     options = ConvertOptions(size, arguments.num_objects, arguments.thickness)
     for note in convert(arguments.source, arguments.target, to, options, arguments.saliency):
         print(note)

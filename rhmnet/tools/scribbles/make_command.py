@@ -22,6 +22,7 @@ from pathlib import Path
 from rhmnet.errors import InputError
 from rhmnet.files.text import read_list
 from rhmnet.labels import MAX_OBJECTS
+from rhmnet.runtime.options import MOST_SEED, MOST_WORKERS, CommandParser, Number, whole
 from rhmnet.tools.scribbles.make import Recipe, make_scribbles, write_coco_list
 from rhmnet.tools.scribbles.placing import place
 from rhmnet.tools.scribbles.sources.coco import coco_jobs
@@ -30,6 +31,7 @@ from rhmnet.tools.scribbles.strokes import StrokeOptions
 from rhmnet.tools.scribbles.workers import default_workers
 
 YEARS = ("2017", "2016")
+_OBJECTS, _SETS = whole(1, MAX_OBJECTS), whole(1, 100)
 COCO_MIN_AREA = 100.0
 """Training counts objects of more than 100 stroke pixels: what is smaller can never have them."""
 
@@ -37,13 +39,6 @@ COCO_MIN_AREA = 100.0
 def main(argv: Sequence[str] | None = None, prog: str = "rhmnet scribbles make") -> None:
     """Parse the command line and make what it asks for."""
     arguments = _parser(prog).parse_args(argv)
-    if arguments.workers < 1 or arguments.seed < 0 or getattr(arguments, "sets", 1) < 1:
-        raise InputError("--workers and --sets: expected at least 1; --seed: at least 0")
-    for name in ("max_objects", "num_objects"):
-        count = getattr(arguments, name, None)
-        if count is not None and not 1 <= count <= MAX_OBJECTS:
-            option = name.replace("_", "-")
-            raise InputError(f"--{option} {count}: expected 1..{MAX_OBJECTS}, as labels are bytes")
     names = [field.name for field in dataclasses.fields(StrokeOptions)]
     arguments.options = StrokeOptions(**{name: getattr(arguments, name) for name in names})
     {"coco": _coco, "davis": _davis, "youtube": _youtube, "folder": _folder}[arguments.kind](
@@ -109,10 +104,8 @@ def _make(arguments: argparse.Namespace, jobs: list, folders: list[Path], **sele
     return made
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _parser(prog: str) -> CommandParser:
+    parser = CommandParser(prog, description=__doc__)
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
     common = [_common_options()]
 
@@ -123,7 +116,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--images", type=Path, help="folder of the JPEGs: linked as ROOT/images; others are left"
     )
     coco.add_argument(
-        "--max-objects", type=int, default=10, help="kept per image, the largest (default 10)"
+        "--max-objects", type=_OBJECTS, default=10, help="kept per image, the largest (default 10)"
     )
     coco.set_defaults(min_area=COCO_MIN_AREA)
 
@@ -147,22 +140,27 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--masks", type=Path, required=True, help="label maps; a subfolder's belong to one video"
     )
     folder.add_argument(
-        "--num-objects", type=int, help="N of every map (default: its largest label)"
+        "--num-objects", type=_OBJECTS, help="N of every map (default: its largest label)"
     )
     davis.add_argument(
-        "--sets", type=int, default=1, help="differing sets of --split val (default 1)"
+        "--sets", type=_SETS, default=1, help="differing sets of --split val (default 1)"
     )
     folder.add_argument(
-        "--sets", type=int, default=1, help="differing sets: ROOT0, ... (default 1)"
+        "--sets", type=_SETS, default=1, help="differing sets: ROOT0, ... (default 1)"
     )
     return parser
 
 
-def _common_options() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--seed", type=int, default=0, help="of every stroke (default 0)")
+def _common_options() -> CommandParser:
+    common = CommandParser(add_help=False)
     common.add_argument(
-        "--workers", type=int, default=default_workers(), help="processes (default: all cores)"
+        "--seed", type=whole(0, MOST_SEED), default=0, help="of every stroke (default 0)"
+    )
+    common.add_argument(
+        "--workers",
+        type=whole(1, MOST_WORKERS),
+        default=default_workers(),
+        help="processes (default: all cores)",
     )
     common.add_argument(
         "--overwrite", action="store_true", help="remove what was made here, draw anew"
@@ -176,6 +174,6 @@ def _common_options() -> argparse.ArgumentParser:
             default=field.default,
             action=action,
             help=f"{field.metadata['help']} (default %(default)s)",
-            **({} if kind is bool else {"type": kind}),
+            **({} if kind is bool else {"type": Number(kind, field.metadata["bounds"])}),
         )
     return common

@@ -8,7 +8,6 @@ alone, so that a seed gives the same bytes whatever the number of workers.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -16,7 +15,7 @@ import cv2
 import numpy as np
 from skimage.graph import MCP_Geometric
 
-from rhmnet.errors import InputError
+from rhmnet.bounds import Range, check
 from rhmnet.tools.scribbles.hand import draw_lines, steer
 from rhmnet.tools.scribbles.skeleton import distance_inside, pieces_of, shrink, skeleton_paths
 
@@ -24,47 +23,41 @@ SKELETON_SIDE = 96  # larger objects are shrunk to it, pixels: a hand sees no fi
 BACKGROUND_SIDE = 64  # longer side of the grid through which background strokes find their way
 
 
-def _option(default: float | bool, help: str) -> Any:
-    """A field whose help the command line shows."""
-    return field(default=default, metadata={"help": help})
+def _option(default: float | bool, help: str, least: float = 0, most: float = 1) -> Any:
+    """A field whose help and bounds the command line shows."""
+    return field(default=default, metadata={"help": help, "bounds": Range(least, most)})
 
 
 @dataclass(frozen=True)
 class StrokeOptions:
     """What a hand does. Lengths are pixels at 480p: they scale with the image's short side."""
 
-    thickness: float = _option(7.0, "of a stroke, pixels at 480p")
+    thickness: float = _option(7.0, "of a stroke, pixels at 480p", 0.1, 1000)
     coverage: float = _option(0.8, "share of a skeleton path that its stroke covers on average")
     branch_chance: float = _option(0.35, "probability that a side branch gets a stroke too")
-    max_branches: int = _option(3, "side branches that are considered, longest first")
+    max_branches: int = _option(3, "side branches that are considered, longest first", 0, 100)
     jitter: float = _option(0.25, "straying from the middle, share of the half-width there")
     piece_share: float = _option(
         0.2, "a separate piece of an object gets a stroke from this share of the largest one on"
     )
     background: bool = _option(True, "draw background strokes")
-    background_strokes: int = _option(3, "how many of them")
+    background_strokes: int = _option(3, "how many of them", 0, 100)
     background_length: float = _option(
         0.4, "of each background stroke on average, share of the image's longer side"
     )
     background_margin: float = _option(
-        12.0, "that background strokes keep from objects where there is room, pixels at 480p"
+        12.0,
+        "that background strokes keep from objects where there is room, pixels at 480p",
+        0,
+        10000,
     )
-    min_area: float = _option(0.0, "objects of fewer pixels (at 480p) get no stroke")
+    min_area: float = _option(0.0, "objects of fewer pixels (at 480p) get no stroke", 0, 10**9)
 
     def __post_init__(self) -> None:
         for option in fields(self):
-            if not math.isfinite(getattr(self, option.name)):
-                raise InputError(
-                    f"stroke option {option.name}={getattr(self, option.name)}: expected a number"
-                )
-        for name in ("coverage", "branch_chance", "jitter", "piece_share", "background_length"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"stroke option {name}={getattr(self, name)}: expected 0..1")
-        for name in ("max_branches", "background_strokes", "background_margin", "min_area"):
-            if getattr(self, name) < 0:
-                raise InputError(f"stroke option {name}={getattr(self, name)}: expected >= 0")
-        if self.thickness <= 0:
-            raise InputError(f"stroke option thickness={self.thickness}: expected > 0 pixels")
+            if not isinstance(option.default, bool):
+                value = getattr(self, option.name)
+                check(f"stroke option {option.name}", value, option.metadata["bounds"])
 
 
 def draw_scribble(

@@ -1,43 +1,50 @@
-"""Options of `scripts/segment.py`, and what they stand for."""
+"""Options of `rhmnet segment`, and what they stand for."""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rhmnet.config import SMALLEST_SIDE
 from rhmnet.errors import InputError
 from rhmnet.files.source import Source
+from rhmnet.labels import MAX_OBJECTS
+from rhmnet.runtime.options import CommandParser, real, whole
 from rhmnet.tools.segment.exports import CODECS
 from rhmnet.tools.segment.strokes import Strokes
-
-_SETTING = re.compile(r"(model|data|train|loss|test)\.\w+=")
 
 
 def parse(description: str, argv: Sequence[str] | None, prog: str) -> argparse.Namespace:
     """Read the command line; None: the process's own."""
-    parser = argparse.ArgumentParser(
-        prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(prog, settings=True, description=description)
     add = parser.add_argument
     add("video", help="video file, folder of images, or a quoted pattern such as 'a/*.png'")
-    add("overrides", nargs="*", metavar="group.field=value", help="as test.precision=bfloat16")
     strokes = parser.add_argument_group("strokes")
     add = strokes.add_argument
     add("--scribble", nargs="+", type=Path, required=True, metavar="FILE", help=_SCRIBBLE)
-    add("--frame", type=int, help="frame of a single map, from 0 (default: its name, else 0)")
-    add("--num-objects", type=int, metavar="N", help="then N + 1 in a map is background, like 255")
-    add("--thickness", type=float, default=5.0, help="of JSON's lines, pixels at 480p (default 5)")
+    add(
+        "--frame",
+        type=whole(0, 10**9),
+        metavar="N",
+        help="frame of a single map, from 0 (default: its name, else 0)",
+    )
+    add(
+        "--num-objects",
+        type=whole(1, MAX_OBJECTS),
+        metavar="N",
+        help="then N + 1 in a map is background, like 255",
+    )
+    add("--thickness", type=real(0.1, 1000), default=5.0, metavar="PIXELS", help=_THICKNESS)
     add("--resize-scribble", action="store_true", help="fit maps of another size to the video")
     network = parser.add_argument_group("network")
     add = network.add_argument
     add("--checkpoint", type=Path, help="weights (default: the newest under checkpoints/)")
     add("--config", help="configuration, where the weights carry none (default video_training)")
     add("--device", default="auto", help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:N, mps")
-    add("--size", type=int, metavar="PIXELS", help=_SIZE)
+    add("--size", type=whole(SMALLEST_SIDE, 8192, or_zero=True), metavar="PIXELS", help=_SIZE)
     results = parser.add_argument_group("results, beside OUT/masks/<frame>.png (palette)")
     add = results.add_argument
     add("--out", type=Path, help="folder (default: results/<name of the video>)")
@@ -46,19 +53,12 @@ def parse(description: str, argv: Sequence[str] | None, prog: str) -> argparse.N
     add("--cutouts", action="store_true", help="OUT/cutouts/<object>/<frame>.png, RGBA")
     add("--coco", action="store_true", help="OUT/coco.json, with RLE (needs pycocotools)")
     add("--summary", action="store_true", help="OUT/summary.json: areas, reliability, best stroke")
-    add("--fps", type=float, help="of the overlay (default: the video's mean; images: 25)")
+    add("--fps", type=real(0.01, 1000), help="of the overlay (default: the video's; images: 25)")
     add("--resume", action="store_true", help="go on where a run with the same options stopped")
     add("--overwrite", action="store_true", help="remove the masks in OUT and begin anew")
-    args = parser.parse_intermixed_args(argv)
-    # settings that follow --scribble, which takes all words up to the next option
-    args.overrides += [str(path) for path in args.scribble if _SETTING.match(str(path))]
-    args.scribble = [path for path in args.scribble if not _SETTING.match(str(path))]
-    if not args.scribble:
-        raise InputError("--scribble: expected at least one file with strokes")
+    args = parser.parse_args(argv)
     if args.size is not None:
         args.overrides.append(f"test.short_side={args.size}")
-    if args.fps is not None and args.fps <= 0:
-        raise InputError(f"--fps {args.fps}: expected a number above 0")
     if args.resume and args.overwrite:
         raise InputError("--resume and --overwrite: expected one of them")
     return args
@@ -68,6 +68,7 @@ _SCRIBBLE = (
     "label map (PNG, BMP: 0 none, 1.. objects, 255 background), DAVIS JSON, or several maps or a "
     "folder of maps, each named after its frame (as in 40.png)"
 )
+_THICKNESS = "of JSON's lines, pixels at 480p (default 5)"
 _SIZE = "test.short_side: larger frames are shrunk to it for the network (0: none)"
 _OVERLAY = "OUT/overlay.mp4 (for VLC, mpv), or `--overlay webm` (for browsers, too)"
 

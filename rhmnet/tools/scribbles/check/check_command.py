@@ -12,7 +12,6 @@ is 1 where anything would break training or evaluation.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from rhmnet.errors import InputError
+from rhmnet.runtime.options import CommandParser
 from rhmnet.tools.scribbles.arrange import arrange
 from rhmnet.tools.scribbles.check.trees import check_own, check_root
 from rhmnet.tools.scribbles.placing import replacing
@@ -27,9 +27,7 @@ from rhmnet.tools.scribbles.placing import replacing
 
 def main(argv: Sequence[str] | None = None, prog: str = "rhmnet scribbles check") -> int:
     """Parse the command line, arrange if asked to, and check."""
-    parser = argparse.ArgumentParser(
-        prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(prog, description=__doc__)
     parser.add_argument(
         "root",
         type=Path,
