@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rhmnet.checkpoint import load_checkpoint, save_checkpoint
     from rhmnet.config import Config, load_config
     from rhmnet.errors import InputError
+    from rhmnet.files.scribble_file import read_scribble
     from rhmnet.model import RHMNet, build_model
     from rhmnet.tracker import Tracker
 
@@ -26,6 +27,7 @@ __all__ = [
     "build_model",
     "load_checkpoint",
     "load_config",
+    "read_scribble",
     "save_checkpoint",
 ]
 
@@ -38,6 +40,7 @@ _ROOMS = {
     "build_model": "model",
     "load_checkpoint": "checkpoint",
     "load_config": "config",
+    "read_scribble": "files.scribble_file",
     "save_checkpoint": "checkpoint",
 }
 

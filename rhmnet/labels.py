@@ -13,6 +13,8 @@ unlabelled and unused channels all hold the same tiny value, so they never need 
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,6 +24,22 @@ BACKGROUND = 255
 RELEASE_CHANNELS = 12
 MAX_OBJECTS = 253
 """Label values are bytes: 0 and 255 are taken, and N + 1 must stay below 255 on disk."""
+
+
+@functools.cache
+def davis_palette() -> np.ndarray:
+    """uint8 [256, 3]: the colours of DAVIS (and Pascal VOC) masks.
+
+    A label's lowest three bits become the highest bit of red, green and blue, and so on.
+    """
+    labels = np.arange(256)
+    palette = np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            value = (labels >> (3 * bit + channel)) & 1
+            palette[:, channel] |= (value << (7 - bit)).astype(np.uint8)
+    palette.setflags(write=False)
+    return palette
 
 
 def num_channels(num_objects: int) -> int:

@@ -8,27 +8,11 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from rhmnet.labels import BACKGROUND, UNLABELLED
+from rhmnet.labels import BACKGROUND, UNLABELLED, davis_palette
 
 _BACKGROUND_STROKE = (255, 255, 255)
 _CAPTION_HEIGHT = 28
 _GAP = 6
-
-
-@functools.cache
-def davis_palette() -> np.ndarray:
-    """uint8 [256, 3]: the colours of DAVIS (and Pascal VOC) masks.
-
-    A label's lowest three bits become the highest bit of red, green and blue, and so on.
-    """
-    labels = np.arange(256)
-    palette = np.zeros((256, 3), np.uint8)
-    for bit in range(8):
-        for channel in range(3):
-            value = (labels >> (3 * bit + channel)) & 1
-            palette[:, channel] |= (value << (7 - bit)).astype(np.uint8)
-    palette.setflags(write=False)
-    return palette
 
 
 def overlay(

@@ -17,7 +17,7 @@ from rhmnet.files.images import read_image
 from rhmnet.files.source import open_source
 from rhmnet.files.video_file import VideoFile
 from rhmnet.resizing import resize_strokes
-from rhmnet.tools.segment.strokes import StrokeOptions, read_strokes
+from rhmnet.tools.segment.strokes import StrokeOptions, describe, read_strokes
 
 SIZE = (48, 64)
 
@@ -247,3 +247,48 @@ def test_thin_strokes_survive_shrinking() -> None:
     assert set(np.unique(small)) == {0, 1, 2, 255}
     untouched = np.delete(np.delete(small, 9, 1), 15, 0)[:, :12]
     assert not untouched.any()
+
+
+def test_painted_strokes_are_read_and_told(tmp_path: Path, source, labels: np.ndarray) -> None:
+    colours = np.zeros((*SIZE, 4), np.uint8)
+    for value, colour in ((1, (0, 0, 255)), (2, (255, 0, 0)), (255, (255, 255, 255))):
+        colours[labels == value] = (*colour, 255)
+    Image.fromarray(colours).save(tmp_path / "00006.png")
+    later = colours.copy()
+    later[labels == 1] = 0  # red alone must not become object 1
+    Image.fromarray(later).save(tmp_path / "00009.png")
+    paths = [tmp_path / "00009.png", tmp_path / "00006.png"]
+    strokes = read_strokes(paths, source, StrokeOptions())
+    np.testing.assert_array_equal(strokes.maps[1], labels)
+    np.testing.assert_array_equal(strokes.maps[4], np.where(labels == 1, 0, labels))
+    first, *lines = describe(strokes).splitlines()
+    assert first == "frame 1: objects 1, 2; frame 4: object 2, with background strokes"
+    assert lines[0] == (
+        "00006.png: painted on a transparent layer: blue → object 1, red → object 2; "
+        "background: white"
+    )
+
+
+def test_the_frame_itself_may_be_painted_over(tmp_path: Path, source, labels: np.ndarray) -> None:
+    frame = next(source.forward(3, SIZE))
+    frame[labels == 1], frame[labels == 255] = (255, 0, 0), (0, 255, 0)
+    for name, option in (("00008.png", {}), ("mine.png", {"frame": 3})):
+        Image.fromarray(frame).save(tmp_path / name)
+        options = StrokeOptions(background_color="green", **option)
+        strokes = read_strokes([tmp_path / name], source, options)
+        np.testing.assert_array_equal(strokes.maps[3], np.where(labels == 2, 0, labels))
+
+
+def test_what_labels_mean_is_told_where_it_could_be_otherwise(tmp_path: Path, source) -> None:
+    def told(values: list[int], **options) -> str:
+        labels = np.zeros(SIZE, np.uint8)
+        for row, value in enumerate(values):
+            labels[4 * row + 4] = value
+        path = save_map(tmp_path / "s.png", labels)
+        return describe(read_strokes([path], source, StrokeOptions(**options)))
+
+    assert "label 3, the largest, is read as an object" in told([1, 2, 3])
+    assert "--num-objects 2" in told([1, 2, 3])
+    assert "labels are objects' numbers: 200" in told([200, 255])
+    for values, options in (([1, 2, 255], {}), ([1], {}), ([1, 2, 3], {"num_objects": 2})):
+        assert "\n" not in told(values, **options)

@@ -39,6 +39,7 @@ def parse(description: str, argv: Sequence[str] | None, prog: str) -> argparse.N
     )
     add("--thickness", type=real(0.1, 1000), default=5.0, metavar="PIXELS", help=_THICKNESS)
     add("--resize-scribble", action="store_true", help="fit maps of another size to the video")
+    add("--background-color", metavar="COLOR", help=_BACKGROUND_COLOR)
     network = parser.add_argument_group("network")
     add = network.add_argument
     add("--checkpoint", type=Path, help="weights (default: the newest under checkpoints/)")
@@ -65,8 +66,13 @@ def parse(description: str, argv: Sequence[str] | None, prog: str) -> argparse.N
 
 
 _SCRIBBLE = (
-    "label map (PNG, BMP: 0 none, 1.. objects, 255 background), DAVIS JSON, or several maps or a "
-    "folder of maps, each named after its frame (as in 40.png)"
+    "painted strokes (a color for each object: on a transparent layer, on black or white, or over "
+    "the frame), a label map (0 none, 1.. objects, 255 background), DAVIS JSON; or several "
+    "pictures, or a folder of them, each named after its frame (as in 40.png)"
+)
+_BACKGROUND_COLOR = (
+    "of painted background strokes, as white or '#ff8800'; none: no color is the background's "
+    "(default: grey and white, on a transparent layer)"
 )
 _THICKNESS = "of JSON's lines, pixels at 480p (default 5)"
 _SIZE = "test.short_side: larger frames are shrunk to it for the network (0: none)"

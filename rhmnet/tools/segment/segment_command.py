@@ -33,7 +33,13 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet segment") -> int
     args = parse(__doc__, argv, prog)
     check_outputs(args)
     source = open_source(args.video, args.fps)
-    options = StrokeOptions(args.frame, args.num_objects, args.thickness, args.resize_scribble)
+    options = StrokeOptions(
+        frame=args.frame,
+        num_objects=args.num_objects,
+        thickness=args.thickness,
+        resize=args.resize_scribble,
+        background_color=args.background_color,
+    )
     strokes = read_strokes(args.scribble, source, options)
     checkpoint = find_checkpoint(args.checkpoint)
     config = choose_config(checkpoint, args.config, args.overrides)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,8 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from rhmnet.errors import InputError
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.legend import PaintOptions
 from rhmnet.files.listing import MAP_SUFFIXES, list_files
+from rhmnet.files.scribble_file import (
+    PAINTED_SUFFIXES,
+    read_strokes_file,
+    unclear_labels,
+)
 from rhmnet.files.source import Source
 from rhmnet.inputs import objects_in
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, from_disk
@@ -28,6 +35,8 @@ class Strokes(NamedTuple):
     """{frame: uint8 [H, W]}, in order of frames: 0 none, 1..N objects, 255 background."""
     num_objects: int
     """N, the largest object number."""
+    notes: tuple[str, ...] = ()
+    """How files were read that are no plain label maps, a line each."""
 
     def objects(self) -> list[int]:
         """The objects that have a stroke."""
@@ -49,23 +58,25 @@ class StrokeOptions(NamedTuple):
     num_objects: int | None = None  # N: N + 1 is background, as on disk; None: only 255 is
     thickness: float = 5.0  # of lines whose file does not say, pixels at 480p
     resize: bool = False  # fit maps of another size to the video
+    background_color: str | None = None  # of painted background strokes
 
 
 def read_strokes(paths: Sequence[Path], source: Source, options: StrokeOptions) -> Strokes:
     """Read the strokes of a video.
 
-    paths: label maps (PNG, BMP), a folder of them, DAVIS JSON. Of several maps each is named after
-    its frame: the frame's own name, or its number counted from 0.
+    paths: label maps (PNG, BMP) or painted pictures, a folder of them, DAVIS JSON. Of several maps
+    each is named after its frame: the frame's own name, or its number counted from 0.
     Raises InputError that names the file: no strokes, another size, an unknown or doubled frame.
     """
     files = [file for path in paths for file in _files(path)]
-    raw: dict[int, tuple[Path, np.ndarray]] = {}
+    places: dict[int, tuple[Path, np.ndarray | None]] = {}
     for path in files:
-        for frame, labels in _read(path, source, options, alone=len(files) == 1).items():
-            if frame in raw:
-                raise InputError(f"{path}: frame {frame} has strokes in {raw[frame][0]} already")
-            raw[frame] = path, labels
-    most = max(int(labels[labels < BACKGROUND].max(initial=0)) for _, labels in raw.values())
+        for frame, labels in _place(path, source, options, alone=len(files) == 1).items():
+            if frame in places:
+                raise InputError(f"{path}: frame {frame} has strokes in {places[frame][0]} already")
+            places[frame] = path, labels
+    raw, notes = _read_maps(places, source, options)
+    most = max(int(labels[labels < BACKGROUND].max(initial=0)) for labels in raw.values())
     num_objects = most if options.num_objects is None else options.num_objects
     if most == 0:
         where = ", ".join(str(path) for path in files)
@@ -79,52 +90,81 @@ def read_strokes(paths: Sequence[Path], source: Source, options: StrokeOptions) 
         )
     maps = {}
     for frame in sorted(raw):
-        path, labels = raw[frame]
+        path, labels = places[frame][0], raw[frame]
         try:
             maps[frame] = from_disk(labels, num_objects)
         except ValueError as error:
             raise InputError(f"{path}: {error}; correct --num-objects") from None
         if not labels.any():
             raise InputError(f"{path}: holds no stroke on frame {frame}; draw one or leave it out")
-    strokes = Strokes(maps, num_objects)
+    strokes = Strokes(maps, num_objects, tuple(notes))
     if not strokes.frames_of():
         raise InputError(f"{files[0]}: only background strokes; draw one on an object (1, 2, ...)")
     return strokes
 
 
 def describe(strokes: Strokes) -> str:
-    """One line: what was understood, so that a wrong reading shows."""
+    """What was understood, so that a wrong reading shows: a line, and one for each painted file."""
     parts = [
         f"frame {frame}: object{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
         for frame, numbers in strokes.frames_of().items()
     ]
     background = any((labels == BACKGROUND).any() for labels in strokes.maps.values())
-    return "; ".join(parts) + (", with" if background else ", without") + " background strokes"
+    said = "; ".join(parts) + (", with" if background else ", without") + " background strokes"
+    return "\n".join([said, *strokes.notes])
 
 
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    files = list_files(path, MAP_SUFFIXES)
+    # pictures of other kinds beside maps are the frames themselves
+    files = list_files(path, MAP_SUFFIXES) or list_files(path, PAINTED_SUFFIXES)
     if not files:
-        raise InputError(f"{path}: holds no strokes; expected <frame>.png or <frame>.bmp")
+        raise InputError(f"{path}: holds no strokes; expected <frame>.png, one for each frame")
     return files
 
 
-def _read(path: Path, source: Source, options: StrokeOptions, alone: bool) -> dict[int, np.ndarray]:
-    """{frame: labels as on disk, at the video's size} of one file."""
+def _place(
+    path: Path, source: Source, options: StrokeOptions, alone: bool
+) -> dict[int, np.ndarray | None]:
+    """{frame: labels as on disk, None of a map that is not read yet} of one file."""
     if path.suffix.lower() == ".json":
         maps = _read_lines(path, source, options)
-    elif path.suffix.lower() in MAP_SUFFIXES:
-        maps = {_frame_of(path, source, options, alone): _read_map(path, source, options)}
+    elif path.suffix.lower() in PAINTED_SUFFIXES:
+        maps = {_frame_of(path, source, options, alone): None}
     else:
         raise InputError(
-            f"{path}: expected strokes as .png, .bmp or DAVIS .json; scripts/convert_scribbles.py "
-            "makes them of SVG and labelme files"
+            f"{path}: expected strokes as a picture ({', '.join(PAINTED_SUFFIXES)}) or DAVIS "
+            ".json; scripts/convert_scribbles.py makes them of SVG and labelme files"
         )
     for frame in maps:
         _check_frame(path, frame, source)
     return maps
+
+
+def _read_maps(
+    places: dict[int, tuple[Path, np.ndarray | None]], source: Source, options: StrokeOptions
+) -> tuple[dict[int, np.ndarray], list[str]]:
+    """{frame: labels as on disk, at the video's size}, and how they were understood."""
+    painting = PaintOptions(None, options.background_color, options.num_objects)
+    raw, notes, plain = {}, [], []
+    for frame in sorted(places):  # in order, so that a colour's first frame numbers it
+        path, labels = places[frame]
+        if labels is None:
+            painting.frame = functools.partial(_picture, source, frame)
+            labels, how = read_strokes_file(path, painting)
+            labels = _fitted(path, labels, source, options)
+            notes += [f"{path.name}: {how}"] if how else []
+            plain += [] if how else [labels]
+        raw[frame] = labels
+    if plain and (doubt := unclear_labels(plain, options.num_objects, "--num-objects ")):
+        notes.append(doubt)
+    return raw, notes
+
+
+def _picture(source: Source, frame: int) -> np.ndarray:
+    with contextlib.closing(source.forward(frame, source.size)) as frames:
+        return next(frames)
 
 
 def _read_lines(path: Path, source: Source, options: StrokeOptions) -> dict[int, np.ndarray]:
@@ -143,8 +183,8 @@ def _read_lines(path: Path, source: Source, options: StrokeOptions) -> dict[int,
     return maps
 
 
-def _read_map(path: Path, source: Source, options: StrokeOptions) -> np.ndarray:
-    labels = read_labels(path)
+def _fitted(path: Path, labels: np.ndarray, source: Source, options: StrokeOptions) -> np.ndarray:
+    """Labels at the video's size."""
     if labels.shape == source.size:
         return labels
     there, wanted = _text(labels.shape), _text(source.size)
