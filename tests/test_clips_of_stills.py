@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -235,3 +236,16 @@ def test_coco_instances_from_the_command_line(
     assert ended.value.code == 0
     assert "2 clips made, 0 kept" in capsys.readouterr().out
     assert len(open_youtube(tmp_path, min_length=3)) == 2
+
+
+def test_train_small_says_what_it_needs(tmp_path: Path) -> None:
+    """Before anything is installed or written."""
+    script = COMMAND.with_name("train_small.sh")
+    (tmp_path / "COCO").mkdir()
+    done = subprocess.run(
+        ["bash", str(script), "DATA/..", "out"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "DATA/../COCO/instances.json: not there" in done.stderr
+    told = subprocess.run(["bash", str(script), "--help"], capture_output=True, text=True)
+    assert told.returncode == 0 and "resnet18.pth" in told.stdout and "set -" not in told.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["COCO"]
