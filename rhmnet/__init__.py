@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rhmnet.model import RHMNet, build_model
     from rhmnet.tracker import Tracker
 
+__version__ = "0.2.0"
+
 __all__ = [
     "Config",
     "InputError",

@@ -297,13 +297,20 @@ def to_dict(config: Config) -> dict[str, dict[str, Any]]:
     }
 
 
+def _own_folder() -> Path:
+    """The configurations that come with the project: within the package where it is installed."""
+    package = Path(__file__).resolve().parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
 def _find(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
         if os.path.isfile(path):
             return path
         raise InputError(f"configuration {path}: no such file")
-    folders = [Path(__file__).resolve().parents[1] / "configs", Path("configs")]
+    folders = [_own_folder(), Path("configs")]
     for folder in folders:
         if os.path.isfile(folder / f"{path}.yaml"):
             return folder / f"{path}.yaml"

@@ -26,7 +26,7 @@ def listing(config: Config) -> str:
             lines += textwrap.wrap(told, _WIDTH, initial_indent="  # ", subsequent_indent="  #   ")
             lines.append(f"  {field.name}: {_yaml(values[group.name][field.name])}")
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join(lines[:-1]) + "\n"
 
 
 def _yaml(value: Any) -> str:

@@ -1,6 +1,6 @@
 # Sourced by quickstart.sh and test.sh: makes .venv in the project's root if it is not there, brings
 # it up to date if pyproject.toml changed since, and sets PYTHON to its interpreter.
-#   prepare_environment EXTRA    with EXTRA one of pyproject.toml's extras (scribbles, dev)
+#   prepare_environment EXTRA    with EXTRA of pyproject.toml's extras (scribbles,train or dev)
 
 find_python() {
   local candidate

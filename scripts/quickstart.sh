@@ -24,7 +24,7 @@ out=${1:-$PWD/quickstart}
 case "$out" in /*) ;; *) out=$called_from/$out ;; esac
 
 . scripts/environment.sh
-prepare_environment scribbles
+prepare_environment scribbles,train
 began=$SECONDS
 run() {
   echo

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -20,13 +21,38 @@ def run_command(main: Callable[[], int | None], keep_memory: bool = False) -> No
         keep_freed_memory()
     try:
         code = main()
+        sys.stdout.flush()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
+    except ModuleNotFoundError as error:
+        print(f"error: {missing(error)}", file=sys.stderr)
+        code = 2
+    except OSError as error:
+        if error.filename is not None or error.errno not in _UNWRITABLE:
+            raise
+        # what it still holds would be tried again at the end, and fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141  # as of a program that SIGPIPE ends: nobody reads on, as in `rhmnet config | head`
+        if error.errno != errno.EPIPE:
+            print(f"error: the output cannot be written ({error.strerror})", file=sys.stderr)
+            code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
     sys.exit(code or 0)
+
+
+def missing(error: ModuleNotFoundError) -> InputError:
+    """What to install for a library that is not there; raises the error itself if it is ours."""
+    library = (error.name or "").split(".")[0]
+    if library not in _EXTRAS:
+        raise error
+    extra = _EXTRAS[library]
+    return InputError(
+        f"{library} is not installed, which this needs: pip install 'rhmnet[{extra}]', or in a "
+        f"checkout pip install -e '.[{extra}]'"
+    )
 
 
 def keep_freed_memory() -> bool:
@@ -49,6 +75,10 @@ def keep_freed_memory() -> bool:
     return mallopt(M_TRIM_THRESHOLD, _BYTES) == 1
 
 
+_UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""A reader that has gone, a full disk or quota: what standard output meets."""
+_EXTRAS = {"skimage": "scribbles", "pycocotools": "scribbles", "tensorboard": "train"}
+"""Libraries that pyproject.toml's extras bring."""
 M_TRIM_THRESHOLD = -1  # of malloc.h
 M_MMAP_THRESHOLD = -3
 _BYTES = 2**31 - 1

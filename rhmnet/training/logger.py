@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from rhmnet.errors import InputError
 from rhmnet.files.writing import add_line, make_folder, write_text
+from rhmnet.runtime.command import missing
 
 _EVENTS = "events.out.tfevents.*"
 """TensorBoard's file, whose name ends in a time and a host."""
@@ -37,8 +38,10 @@ class RunLogger:
         if not enabled:
             return
         # imported here, because it takes seconds and few processes need it
-        from torch.utils.tensorboard import SummaryWriter
-
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ModuleNotFoundError as error:
+            raise missing(error) from None
         try:
             make_folder(folder)
         except InputError as error:

@@ -1,0 +1,117 @@
+"""The command `rhmnet`, and `python -m rhmnet`: the same functions that `scripts/` call."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NamedTuple
+
+import rhmnet
+from rhmnet.errors import InputError
+from rhmnet.runtime.command import run_command
+
+
+class Command(NamedTuple):
+    """A subcommand: the words that call it, and the module whose `main` it is."""
+
+    name: str
+    module: str
+    job: str
+    example: str
+
+
+COMMANDS = (
+    Command(
+        "segment",
+        "tools.segment.segment_command",
+        "masks of your own video, from strokes on a frame",
+        "dog.mp4 --scribble strokes.png --overlay",
+    ),
+    Command(
+        "scribbles make",
+        "tools.scribbles.make_command",
+        "strokes drawn from masks, for training and evaluation",
+        "davis datasets/DAVIS --split train",
+    ),
+    Command(
+        "scribbles convert",
+        "tools.scribbles.convert_command",
+        "label maps, DAVIS JSON, labelme and SVG, one into another",
+        "session.json strokes --to bmp --size 854x480",
+    ),
+    Command(
+        "scribbles check",
+        "tools.scribbles.check.check_command",
+        "what is wrong with scribbles, and how to mend it",
+        "datasets --sheet strokes.png",
+    ),
+    Command(
+        "score",
+        "evaluation.score_command",
+        "J and F of folders of masks on DAVIS",
+        "results/masks datasets/DAVIS --year 17",
+    ),
+    Command(
+        "config",
+        "config_command",
+        "a configuration, every field with its meaning, bounds and default",
+        "video_training train.lr=1e-4",
+    ),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int | None:
+    """Run the subcommand that the words name; None: the process's own. Returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    prog = "python -m rhmnet" if os.path.basename(sys.argv[0]) == "__main__.py" else "rhmnet"
+    if words[:1] == ["--version"]:
+        print(f"rhmnet {rhmnet.__version__}")
+        return 0
+    for command in COMMANDS:
+        parts = command.name.split()
+        if words[: len(parts)] == parts:
+            module = import_module(f"rhmnet.{command.module}")
+            return module.main(words[len(parts) :], prog=f"{prog} {command.name}")
+    groups = {command.name.split()[0] for command in COMMANDS}
+    if words and words[-1] in ("-h", "--help") and (len(words) == 1 or words[0] in groups):
+        print(help_text(prog))
+        return 0
+    raise InputError(_not_there(words, prog))
+
+
+def help_text(prog: str) -> str:
+    """All subcommands, each with an example."""
+    lines = [
+        f"usage: {prog} COMMAND ...",
+        "",
+        "Scribble-supervised video object segmentation. COMMAND --help tells all of one.",
+        "",
+    ]
+    for command in COMMANDS:
+        lines += [f"  {command.name:18} {command.job}"]
+        lines += [f"  {'':18}   {prog} {command.name} {command.example}"]
+    return "\n".join([*lines, "", f"  {'--version':18} the version"])
+
+
+def _not_there(words: list[str], prog: str) -> str:
+    names = [command.name for command in COMMANDS]
+    if not words:
+        return f"expected a command, one of {', '.join(names)}; {prog} --help tells"
+    given = " ".join(words[:2])
+    near = difflib.get_close_matches(given, names, n=1) or difflib.get_close_matches(
+        " ".join(words[:1]), names, n=1
+    )
+    hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(names)}"
+    return f"{given[:60]!r} is no command; {hint} ({prog} --help)"
+
+
+def run() -> None:
+    """The console command."""
+    run_command(main)
+
+
+if __name__ == "__main__":
+    run()
