@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -63,10 +62,9 @@ COMMANDS = (
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int | None:
+def main(argv: Sequence[str] | None = None, prog: str = "rhmnet") -> int | None:
     """Run the subcommand that the words name; None: the process's own. Returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    prog = "python -m rhmnet" if os.path.basename(sys.argv[0]) == "__main__.py" else "rhmnet"
     if words[:1] == ["--version"]:
         print(f"rhmnet {rhmnet.__version__}")
         return 0
@@ -114,4 +112,4 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    run()
+    run_command(lambda: main(prog="python -m rhmnet"))

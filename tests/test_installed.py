@@ -120,7 +120,16 @@ def test_installed_it_works_from_another_folder(command: Path, tmp_path: Path) -
     assert (tmp_path / "DAVIS/valid_scribbles0/one.bmp").is_file()
     run("scribbles", "convert", "DAVIS/valid_scribbles0", "lines", "--to", "svg")
     frames = "DAVIS/JPEGImages/480p/one"
-    run("segment", frames, "--scribble", "DAVIS/valid_scribbles0/one.bmp", "--out", "results/one")
+    run(
+        "segment",
+        frames,
+        "--checkpoint",
+        str(ROOT / WEIGHTS),
+        "--scribble",
+        "DAVIS/valid_scribbles0/one.bmp",
+        "--out",
+        "results/one",
+    )
     made = sorted(path.name for path in (tmp_path / "results/one/masks").iterdir())
     assert made == ["00000.png", "00001.png", "00002.png"]
     (tmp_path / "scored").mkdir()

@@ -33,7 +33,9 @@ def run_command(main: Callable[[], int | None], keep_memory: bool = False) -> No
             raise
         # what it still holds would be tried again at the end, and fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141  # as of a program that SIGPIPE ends: nobody reads on, as in `rhmnet config | head`
+        code = (
+            141  # as of a program that SIGPIPE ends: nobody reads on, as in `rhmnet config | head`
+        )
         if error.errno != errno.EPIPE:
             print(f"error: the output cannot be written ({error.strerror})", file=sys.stderr)
             code = 2
