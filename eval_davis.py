@@ -15,11 +15,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import rhmnet
-from rhmnet.evaluation.command import choose_device, choose_groups, find_checkpoint, parse_davis
+from rhmnet.evaluation.command import choose_device, choose_groups, parse_davis
 from rhmnet.evaluation.davis import open_davis, parse_year, reading_of, select
 from rhmnet.evaluation.report import build_report, format_report, write_report
 from rhmnet.evaluation.runner import Evaluation
-from rhmnet.evaluation.weights import load_model, made_by
+from rhmnet.evaluation.weights import choose_network, made_by
 from rhmnet.inference import settle_precision
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.processes import join_processes
@@ -27,16 +27,15 @@ from rhmnet.runtime.processes import join_processes
 
 def main() -> None:
     args = parse_davis(__doc__)
-    config = rhmnet.load_config(args.config, args.overrides)
-    checkpoint = find_checkpoint(args.checkpoint, args.config, args.ckpt_num)
+    network = choose_network(args)
+    config, checkpoint = network.config, network.checkpoint
     data_root = args.data_root or Path(config.data.root) / "DAVIS"
     davis = open_davis(data_root, parse_year(args.year) if args.year else None, args.set)
     names = select(davis.names(), args.start, args.end, args.video_name)
     groups = choose_groups(davis, args.groups, args.mask_init)
     with join_processes(choose_device(args.device, args.gpu)) as processes:
         config = settle_precision(config, processes.device)
-        model, epoch = load_model(config, checkpoint)
-        name = f"{Path(args.config).stem}_{epoch}_davis{davis.year}"
+        name = f"{network.name}_davis{davis.year}"
         evaluation = Evaluation(
             davis=davis,
             names=names,
@@ -50,7 +49,9 @@ def main() -> None:
             overlay=args.overlay,
             overwrite=args.overwrite,
         )
-        model.to(processes.device)
+        model = network.model.to(processes.device)
+        if processes.is_main:
+            print(f"{network.line}, on {processes.device}")
         scores = evaluation.run(lambda: rhmnet.Tracker(model, config), processes)
     if not scores:  # another process reports
         return

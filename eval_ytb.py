@@ -19,10 +19,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import rhmnet
-from rhmnet.evaluation.command import choose_device, find_checkpoint, parse_youtube
+from rhmnet.evaluation.command import choose_device, parse_youtube
 from rhmnet.evaluation.davis import select
 from rhmnet.evaluation.report import write_tables
-from rhmnet.evaluation.weights import load_model, made_by
+from rhmnet.evaluation.weights import choose_network, made_by
 from rhmnet.evaluation.youtube import open_youtube_vos
 from rhmnet.evaluation.youtube_report import build_report, format_report, table_rows
 from rhmnet.evaluation.youtube_runner import YoutubeEvaluation
@@ -33,14 +33,13 @@ from rhmnet.runtime.processes import join_processes
 
 def main() -> None:
     args = parse_youtube(__doc__)
-    config = rhmnet.load_config(args.config, args.overrides)
-    checkpoint = find_checkpoint(args.checkpoint, args.config, args.ckpt_num)
+    network = choose_network(args)
+    config, checkpoint = network.config, network.checkpoint
     data_root = args.data_root or Path(config.data.root) / "Youtube-VOS"
     tree = open_youtube_vos(data_root, args.set, args.all_frames)
     with join_processes(choose_device(args.device, args.gpu)) as processes:
         config = settle_precision(config, processes.device)
-        model, epoch = load_model(config, checkpoint)
-        name = f"{Path(args.config).stem}_{epoch}_ytb_{args.set}"
+        name = f"{network.name}_ytb_{args.set}"
         evaluation = YoutubeEvaluation(
             tree=tree,
             names=select(tree.names(), args.start, args.end, args.video_name),
@@ -52,7 +51,9 @@ def main() -> None:
             overlay=args.overlay,
             overwrite=args.overwrite,
         )
-        model.to(processes.device)
+        model = network.model.to(processes.device)
+        if processes.is_main:
+            print(f"{network.line}, on {processes.device}")
         scores = evaluation.run(lambda: rhmnet.Tracker(model, config), processes)
         if not processes.is_main:  # the main process reports
             return

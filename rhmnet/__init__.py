@@ -1,8 +1,6 @@
 """RHMNet: scribble-supervised video object segmentation.
 
-config = rhmnet.load_config("video_training")
-model = rhmnet.build_model(config)
-rhmnet.load_checkpoint(model, "checkpoint.pth.tar")
+model, config = rhmnet.load_model()  # the small network that comes with the project; or a file's
 tracker = rhmnet.Tracker(model, config)
 first = tracker.start(image, scribble)
 later = tracker.step(image)
@@ -16,6 +14,7 @@ if TYPE_CHECKING:
     from rhmnet.config import Config, load_config
     from rhmnet.errors import InputError
     from rhmnet.files.scribble_file import read_scribble
+    from rhmnet.loading import load_model
     from rhmnet.model import RHMNet, build_model
     from rhmnet.tracker import Tracker
 
@@ -29,6 +28,7 @@ __all__ = [
     "build_model",
     "load_checkpoint",
     "load_config",
+    "load_model",
     "read_scribble",
     "save_checkpoint",
 ]
@@ -42,6 +42,7 @@ _ROOMS = {
     "build_model": "model",
     "load_checkpoint": "checkpoint",
     "load_config": "config",
+    "load_model": "loading",
     "read_scribble": "files.scribble_file",
     "save_checkpoint": "checkpoint",
 }

@@ -1,14 +1,13 @@
 """Checkpoints: the authors' `.pth.tar` and ours, told apart by looking; safe to read and to write.
 
 Both are a dict of tensors and plain values: {"epoch", "state_dict"}, ours with {"config"} too, so
-that the model can be rebuilt from the file alone. Nothing in a file is ever run.
+that the model can be rebuilt from the file alone: `rhmnet.load_model`. Nothing in a file is ever
+run.
 """
 
 from __future__ import annotations
 
-import pickle
-import warnings
-import zipfile
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,55 +15,131 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rhmnet.config import Config, from_dict, to_dict
+from rhmnet.checkpoint_keys import is_authors, mismatch, translate_keys
+from rhmnet.config import STRIDE, Config, ModelConfig, from_dict, to_dict
 from rhmnet.errors import InputError
+from rhmnet.files.torch_file import read_torch_file
 from rhmnet.files.writing import write_torch
 from rhmnet.model import RHMNet
 
-# (the authors' name, ours) of modules; longest match first where one begins another
-_RENAMED = (
-    ("backbone.layer0.0.", "feature_extractor.backbone.conv1."),
-    ("backbone.layer0.1.", "feature_extractor.backbone.bn1."),
-    ("backbone.", "feature_extractor.backbone."),
-    ("bottleneck.", "feature_extractor.bottleneck."),
-    ("position_embedding.row_embed.weight", "position_embedding.row_embed"),
-    ("position_embedding.col_embed.weight", "position_embedding.col_embed"),
-    ("hr_embed_obj.weight", "label_embedding.target"),
-    ("hr_embed_bg.weight", "label_embedding.background"),
-    ("scribble_predictor.", "reliable_head."),
-    ("segmentors.", "entire_heads."),
+SMALL = "small"
+"""Names the network that comes with the project, wherever a checkpoint is named."""
+_SMALL_FILE = "rhmnet_small.pth.tar"
+_PACKAGE = Path(__file__).resolve().parent
+_SMALL_PLACES = (_PACKAGE / "weights", _PACKAGE.parent / "checkpoints")  # installed; a checkout
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_COUNT = "num_batches_tracked"  # of batch norm: the one integer; evaluation never reads it
+_DEEPEST = 8  # lists in lists in a configuration
+_MOST_EPOCHS = 10**9
+_HOW = (
+    "the authors announce theirs in the README of github.com/mkg1204/RHMNet-for-SSVOS, behind "
+    f"file-sharing links; train_video.py makes your own; {SMALL!r} names the network that comes "
+    "with the project"
 )
-_STEP_PARTS = {
-    "self_attn": ("encoders", "self_attn"),
-    "norm1": ("encoders", "norm"),
-    "cross_attn": ("readers", "cross_attn"),
-    "norm2": ("readers", "norm1"),
-    "norm3": ("readers", "norm2"),
-    "linear1": ("readers", "linear1"),
-    "linear2": ("readers", "linear2"),
-}
-_HEAD_COPIES = ("transformer.segmentors.", "transformer.scribble_predictor.")
+
+
+def find_checkpoint(path: str | Path | None) -> Path:
+    """The file that is named: a path; `small`, or None, for the one that comes with the project.
+
+    Raises InputError where there is no such file.
+    """
+    if path is None or str(path) == SMALL:
+        for folder in _SMALL_PLACES:
+            if (folder / _SMALL_FILE).is_file():
+                return folder / _SMALL_FILE
+        raise InputError(
+            f"checkpoint {SMALL!r}: {_SMALL_FILE} is not under {_SMALL_PLACES[-1]}; get it back "
+            "(`git checkout checkpoints`, or install again), or name another file"
+        )
+    if not isinstance(path, (str, os.PathLike)) or not str(path):
+        raise InputError(f"checkpoint {path!r}: expected the path of a file; {_HOW}")
+    try:
+        there = Path(path).exists()
+    except (OSError, ValueError) as error:  # too long a name, a NUL in it
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"checkpoint {str(path)[:200]!r}: {reason}; {_HOW}") from None
+    if not there:
+        raise InputError(f"checkpoint {path}: no such file; {_HOW}")
+    return Path(path)
 
 
 def load_checkpoint(model: RHMNet, path: str | Path) -> int:
     """Load weights from the authors' file or ours into a model; returns the epoch they are of.
 
-    Strict: raises InputError that names what is missing, unexpected or misshapen and the likely
+    Strict: raises InputError where the file carries another `model.*` than the model's, with both
+    values, and where weights are missing, unexpected, misshapen or not finite, with the likely
     reason. The model is untouched then.
     """
     content = read_checkpoint(path)
-    state, wanted = translate_keys(content["state_dict"]), model.state_dict()
-    if _is_authors(content["state_dict"]) and not model.config.bg_prototype:
+    if found := differences(content, path, model.config, _crop_size(model)):
+        raise InputError(
+            f"{path}: is of another network: {'; '.join(found)}; build the model from the file's "
+            "configuration, as rhmnet.load_model does"
+        )
+    fill(model, content, path)
+    return content["epoch"]
+
+
+def fill(model: RHMNet, content: Mapping[str, Any], path: str | Path) -> None:
+    """Put the weights of a `read_checkpoint` into a model, or raise InputError and leave it."""
+    wanted = model.state_dict()
+    model.load_state_dict(fitting_weights(wanted, content, model.config, path))
+
+
+def fitting_weights(
+    wanted: Mapping[str, Tensor], content: Mapping[str, Any], model: ModelConfig, path: str | Path
+) -> dict[str, Tensor]:
+    """A file's weights by the names of `wanted`, the state of a model that they fit.
+
+    wanted: may lie on the meta device, where nothing but shapes is looked at. Raises InputError.
+    """
+    state = translate_keys(content["state_dict"], str(path))
+    if is_authors(content["state_dict"]) and not model.bg_prototype:
         # their network may hold the background's embedding without reading it
         state.pop("label_embedding.background", None)
-    for key in wanted:  # counts that evaluation never reads, and that some files leave out
-        if key.endswith("num_batches_tracked"):
-            state.setdefault(key, wanted[key])
-    problem = _mismatch(wanted, state)
-    if problem:
+    for key, value in wanted.items():  # some files leave these out
+        if key.endswith(_COUNT):
+            state.setdefault(key, value)
+    if problem := mismatch(wanted, state):
         raise InputError(f"{path}: does not fit the model: {problem}")
-    model.load_state_dict(state)
-    return int(content.get("epoch", 0))
+    for key, value in state.items():
+        if wanted[key].is_meta or value.is_meta:
+            continue
+        if value.is_floating_point() and not value.to(wanted[key].dtype).isfinite().all():
+            kind = "NaN" if value.isnan().any() else "infinite values"
+            raise InputError(
+                f"{path}: {key} holds {kind}: its training diverged or the file is damaged; take "
+                "an earlier one"
+            )
+    return state
+
+
+def differences(
+    content: Mapping[str, Any], path: str | Path, model: ModelConfig, crop_size: tuple[int, ...]
+) -> list[str]:
+    """Fields that make another network, and differ from those that a file carries: both values.
+
+    Those are `model.*`, but for where the backbone's weights once came from, and `data.crop_size`,
+    which is the position embedding's size. What a file does not state does not differ.
+    """
+    stated, carried = content.get("config", {}), carried_config(content, path)
+    pairs = [
+        (f"model.{name}", getattr(carried.model, name), getattr(model, name))
+        for name in stated.get("model") or ()
+        if name != "pretrained"
+    ]
+    if "crop_size" in (stated.get("data") or ()):
+        pairs.append(("data.crop_size", carried.data.crop_size, tuple(crop_size)))
+    return [
+        f"{name} is {_plain(theirs)} in the file, {_plain(ours)} here"
+        for name, theirs, ours in pairs
+        if theirs != ours
+    ]
+
+
+def carried_config(content: Mapping[str, Any], path: str | Path) -> Config:
+    """The configuration in a `read_checkpoint`; the defaults for what it does not state."""
+    return from_dict(content.get("config", {}), source=str(path))
 
 
 def read_config(path: str | Path) -> Config:
@@ -72,43 +147,37 @@ def read_config(path: str | Path) -> Config:
     content = read_checkpoint(path)
     if "config" not in content:
         raise InputError(f"{path}: holds no configuration (the authors' file?); pass --config")
-    return from_dict(content["config"], source=str(path))
+    return carried_config(content, path)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The whole file, tensors on the CPU: a dict with at least `state_dict`.
+    """The whole file, tensors on the CPU: a dict with `state_dict`, `epoch` (0 where it has none)
+    and what else it holds, as `config`.
 
-    Raises InputError for a missing, cut-off or foreign file, and for a pickle with anything but
-    tensors and plain values, which is refused unread.
+    Raises InputError for a missing, damaged or foreign file, for a pickle with anything but tensors
+    and plain values, which is refused unread, and for weights, an epoch or a configuration of
+    another kind. Whether weights are finite, `load_checkpoint` looks when it knows their shapes.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(
-            f"checkpoint {path}: no such file; train_pretrain.py and train_video.py make one, the "
-            "README says where the authors' are announced"
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of foreign pickles, which raise anyway
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "unsupported" in str(error).lower():
-            raise InputError(
-                f"{path}: refused: it holds more than tensors and plain values, and loading it "
-                "could run code; expected a dict with a state_dict of tensors"
-            ) from None
-        raise InputError(f"{path}: not a checkpoint: {_first_line(error)}") from None
-    except (RuntimeError, EOFError, OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
-        detail = f" ({_first_line(error)})" if " " in str(error) else ""
-        raise InputError(
-            f"{path}: cut off or not a checkpoint{detail}; expected a file written by torch.save"
-        ) from None
+    path = find_checkpoint(path)
+    content = read_torch_file(path)
     if isinstance(content, Mapping) and "state_dict" not in content and _is_state(content):
         content = {"state_dict": content}
     state = content.get("state_dict") if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not _is_state(state):
         raise InputError(f"{path}: not a checkpoint; expected a dict with a state_dict of tensors")
-    return dict(content)
+    for key, value in state.items():
+        if problem := _unusable(key, value):
+            raise InputError(
+                f"{path}: {key[:200]!r} is {problem}; expected floating-point weights, dense ones "
+                "(float32, float16, bfloat16 or float64)"
+            )
+    config = content.get("config", {})
+    if not isinstance(config, Mapping) or not _is_plain(config):
+        raise InputError(
+            f"{path}: its configuration is no mapping of plain values "
+            f"({type(config).__name__}); remove it and pass --config, or take another file"
+        )
+    return {**content, "epoch": _epoch(content.get("epoch"), path)}
 
 
 def save_checkpoint(
@@ -127,86 +196,66 @@ def save_checkpoint(
     write_torch(path, content)
 
 
-def translate_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The authors' keys in our names; ours pass as they are."""
-    authors = _is_authors(state)
-    state = {key.removeprefix("module."): value for key, value in state.items()}
-    if not authors:
-        return state
-    return {
-        _our_name(key): value for key, value in state.items() if not key.startswith(_HEAD_COPIES)
-    }
+def _crop_size(model: RHMNet) -> tuple[int, int]:
+    """data.crop_size of the model's configuration, which its position embedding tells."""
+    position = model.position_embedding
+    return len(position.row_embed) * STRIDE, len(position.col_embed) * STRIDE
 
 
-def _is_authors(state: Mapping[str, Tensor]) -> bool:
-    return any(key.removeprefix("module.").startswith("transformer.") for key in state)
-
-
-def _our_name(key: str) -> str:
-    if key.startswith("transformer.decoders."):
-        step, part, rest = key.removeprefix("transformer.decoders.").split(".", 2)
-        if part not in _STEP_PARTS:
-            return key
-        room, name = _STEP_PARTS[part]
-        return f"{room}.{step}.{name}.{rest}"
-    for theirs, ours in _RENAMED:
-        if key.startswith(theirs):
-            key = ours + key.removeprefix(theirs)
-            break
-    if key.startswith(("reliable_head.", "entire_heads.")):
-        for stride in (4, 8, 16):
-            key = key.replace(f"_{stride}x.", f"_s{stride}.")
-    return key
-
-
-def _mismatch(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
-    missing = sorted(wanted.keys() - found.keys())
-    unexpected = sorted(found.keys() - wanted.keys())
-    misshapen = [k for k in wanted if k in found and found[k].shape != wanted[k].shape]
-    if not (missing or unexpected or misshapen):
-        return None
-    parts = []
-    if missing:
-        parts.append(f"missing {_some(missing)}")
-    if unexpected:
-        parts.append(f"unexpected {_some(unexpected)}")
-    if misshapen:
-        key = misshapen[0]
-        shapes = f"{list(found[key].shape)} where the model has {list(wanted[key].shape)}"
-        parts.append(f"misshapen {_some(misshapen)}, {shapes}")
-    reason = _likely_reason([*missing, *unexpected, *misshapen])
-    return "; ".join(parts) + (f"; likely reason: {reason}" if reason else "")
-
-
-def _likely_reason(keys: list[str]) -> str | None:
-    """What most often makes these keys differ, told from their names, the most telling first."""
-    reasons = (
-        ("feature_extractor.backbone", "another backbone (model.backbone)"),
-        ("encoders.", "other refine layers (model.refine_layers)"),
-        ("entire_heads.", "shared against separate heads (model.separate_heads), or another norm"),
-        ("running_mean", "another norm in the heads (model.norm)"),
-        ("label_embedding.target", "model.level_embedding differs"),
-        ("label_embedding.background", "model.bg_prototype differs"),
-        ("position_embedding", "another crop (data.crop_size) or model.hidden_dim"),
-    )
-    if any("bottleneck.0.bias" in key for key in keys):
-        return "another width (model.hidden_dim)"
-    for part, reason in reasons:
-        if any(part in key for key in keys):
-            return reason
+def _unusable(key: str, value: Tensor) -> str | None:
+    """What keeps a tensor from being a weight; None where nothing does."""
+    if value.is_sparse or value.layout != torch.strided:
+        return "sparse"
+    for name in ("is_quantized", "is_nested", "is_meta", "is_complex"):
+        found = getattr(value, name)
+        if found() if callable(found) else found:
+            return name.removeprefix("is_")
+    if type(value) not in (Tensor, nn.Parameter):
+        return f"a {type(value).__name__}"
+    counts = key.endswith(_COUNT) and value.dtype == torch.int64
+    if value.dtype not in _FLOATS and not counts:
+        return str(value.dtype).removeprefix("torch.")
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        return "a view that repeats its values"
     return None
 
 
-def _some(keys: list[str]) -> str:
-    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-    return ", ".join(keys[:3]) + more
+def _epoch(value: Any, path: Path) -> int:
+    """The number of finished epochs; 0 where a file states none."""
+    if value is None:
+        return 0
+    if isinstance(value, Tensor) and value.numel() == 1 and not value.is_meta:
+        value = value.item()
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 <= value <= _MOST_EPOCHS or value != int(value):
+        shown = (
+            repr(value)[:60].partition("\n")[0] if not isinstance(value, int) else "out of range"
+        )
+        raise InputError(
+            f"{path}: its epoch is {shown}; expected a whole number of at least 0, or none"
+        )
+    return int(value)
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    """Whether a value is made of numbers, texts, lists and mappings alone, not too deep."""
+    if depth > _DEEPEST:
+        return False
+    if isinstance(value, Mapping):
+        return all(isinstance(k, str) and _is_plain(v, depth + 1) for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(item, depth + 1) for item in value)
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _plain(value: Any) -> Any:
+    """A value as YAML writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _is_state(state: Mapping) -> bool:
     return bool(state) and all(
         isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0][:200]

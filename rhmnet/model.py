@@ -10,6 +10,8 @@ Training unrolls these four over a clip (`forward`), the tracker over a video.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -75,7 +77,7 @@ class RHMNet(nn.Module):
             SegmentationHead(channels, dim, 2, model.norm)
             for _ in range(model.refine_layers if model.separate_heads else 1)
         )
-        nn.init.constant_(self.reliable_head.conv_out.bias, -torch.tensor(99.0).log().item())
+        nn.init.constant_(self.reliable_head.conv_out.bias, -math.log(99.0))
 
     @property
     def device(self) -> torch.device:

@@ -40,9 +40,10 @@ import rhmnet
 from rhmnet.attention import attends_in_parts
 from rhmnet.config import PRECISIONS, STRIDE, override
 from rhmnet.errors import InputError
-from rhmnet.evaluation.weights import load_model
+from rhmnet.evaluation.weights import build_untrained
 from rhmnet.files.source import open_source
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS
+from rhmnet.loading import DEFAULT_CONFIG
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.options import CommandParser, whole
 from rhmnet.tools.segment.strokes import StrokeOptions, read_strokes
@@ -69,9 +70,13 @@ def measure(args: argparse.Namespace) -> dict:
     """One row: a video of random frames with the memory full, and its parts."""
     device = torch.device(args.device)
     (precision,) = args.precision
-    config = rhmnet.load_config(args.config, args.overrides)
-    config = override(config, [f"test.precision={precision}", "model.pretrained=none"])
-    model, _ = load_model(config, args.checkpoint)
+    if args.checkpoint:
+        model, config = rhmnet.load_model(args.checkpoint, args.overrides, args.config)
+    else:
+        config = rhmnet.load_config(args.config or DEFAULT_CONFIG, args.overrides)
+        config = override(config, ["model.pretrained=none"])
+        model = build_untrained(config)
+    config = override(config, [f"test.precision={precision}"])
     model.to(device)
     if args.video:
         frames, scribble = read_video(args.video, args.scribble, *args.objects)
@@ -308,11 +313,11 @@ def memory_mb(device: torch.device) -> float:
 
 
 def run_row(args: argparse.Namespace, size: tuple[int, int], precision: str, objects: int) -> dict:
-    command = [sys.executable, __file__, "--row", "--config", args.config]
+    command = [sys.executable, __file__, "--row"]
     command += ["--device", args.device, "--size", f"{size[0]}x{size[1]}", "--precision", precision]
     command += ["--objects", str(objects), "--frames", str(args.frames)]
     command += ["--repeats", str(args.repeats), "--growth", str(args.growth)]
-    for option in ("checkpoint", "video", "scribble"):
+    for option in ("config", "checkpoint", "video", "scribble"):
         if (value := getattr(args, option)) is not None:
             command += [f"--{option}", str(value)]
     command += ["--compare"] * args.compare + args.overrides
@@ -355,11 +360,11 @@ def describe(device: str) -> str:
 
 def parse() -> argparse.Namespace:
     parser = CommandParser(settings=True, description=__doc__)
-    parser.add_argument("--config", default="video_training")
+    parser.add_argument("--config", help="(default: the checkpoint's, else video_training)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ... (default: cpu)")
     parser.add_argument("--size", nargs="+", type=parse_size, default=[(480, 854)], metavar="HxW")
     parser.add_argument("--objects", nargs="+", type=whole(1, MAX_OBJECTS), default=[1, 3, 8])
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="(default: random weights)")
+    parser.add_argument("--checkpoint", metavar="FILE", help="or `small` (default: random weights)")
     parser.add_argument(
         "--video",
         help=f"use the first {MOST_FRAMES} frames of a video file, a folder or 'a/*.jpg', over and "

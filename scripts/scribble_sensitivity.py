@@ -26,11 +26,11 @@ import numpy as np
 from PIL import Image
 
 import rhmnet
-from rhmnet.evaluation.command import choose_device, davis_parser, find_checkpoint, parse
+from rhmnet.evaluation.command import choose_device, davis_parser, parse
 from rhmnet.evaluation.davis import Davis, open_davis, parse_year, reading_of, select
 from rhmnet.evaluation.report import VideoScores, global_row, object_rows
 from rhmnet.evaluation.runner import Evaluation
-from rhmnet.evaluation.weights import load_model, made_by
+from rhmnet.evaluation.weights import choose_network, made_by
 from rhmnet.inference import settle_precision
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.options import MOST_SEED, Number, whole
@@ -57,8 +57,8 @@ class Condition(NamedTuple):
 
 def main() -> None:
     args = parse_arguments()
-    config = rhmnet.load_config(args.config, args.overrides)
-    checkpoint = find_checkpoint(args.checkpoint, args.config, args.ckpt_num)
+    network = choose_network(args, small=True)
+    config, checkpoint = network.config, network.checkpoint
     data_root = args.data_root or Path(config.data.root) / "DAVIS"
     davis = open_davis(data_root, parse_year(args.year) if args.year else None, args.set)
     names = select(davis.names(), args.start, args.end, args.video_name)
@@ -72,8 +72,7 @@ def main() -> None:
     conditions |= dict(enumerate(drawn, start=FIRST_DRAWN))
     with join_processes(choose_device(args.device, args.gpu)) as processes:
         config = settle_precision(config, processes.device)
-        model, epoch = load_model(config, checkpoint)
-        run = f"{Path(args.config).stem}_{epoch}_davis{davis.year}_sensitivity"
+        run = f"{network.name}_davis{davis.year}_sensitivity"
         folder = args.save_path / run
         if processes.is_main:
             write_strokes(davis, names, conditions, folder / "strokes", args.seed)
@@ -90,7 +89,9 @@ def main() -> None:
             overlay=args.overlay,
             overwrite=args.overwrite,
         )
-        model.to(processes.device)
+        model = network.model.to(processes.device)
+        if processes.is_main:
+            print(f"{network.line}, on {processes.device}")
         scores = evaluation.run(lambda: rhmnet.Tracker(model, config), processes)
     if not scores:  # another process reports
         return
@@ -104,7 +105,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = davis_parser(__doc__)
+    parser = davis_parser(__doc__, small=True)
     add = parser.add_argument
     lengths, widths = [0.1, 0.25, 0.5, 0.75, 1.0], [2.0, 4.0, 7.0, 12.0, 20.0]
     bounds = {field.name: field.metadata["bounds"] for field in dataclasses.fields(StrokeOptions)}

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import rhmnet
-from rhmnet.checkpoint import translate_keys
+from rhmnet.checkpoint_keys import translate_keys
 from rhmnet.labels import from_disk
 from rhmnet.losses import Criterion
 from rhmnet.model import RHMNet

@@ -42,7 +42,9 @@ MAY_IMPORT = {
     "resizing": {"labels"},
     "tracked_frame": {"segmentation_head", "resizing"},
     "tracker": BASE | {"model", "memory_bank", "inference", "inputs", "resizing", "tracked_frame"},
-    "checkpoint": BASE | {"model", "files"},
+    "checkpoint_keys": {"errors"},
+    "checkpoint": BASE | {"model", "files", "checkpoint_keys"},
+    "loading": BASE | {"model", "checkpoint"},
     "losses": BASE | {"precision"},
     "visualize": BASE,
     "files": BASE | {"files", "resizing"},
@@ -51,7 +53,7 @@ MAY_IMPORT = {
     | {"training", "model", "losses", "data", "files", "checkpoint", "visualize", "runtime"},
     "evaluation": BASE
     | {"evaluation", "model", "tracker", "tracked_frame", "resizing"}
-    | {"data", "files", "checkpoint", "visualize", "runtime"},
+    | {"data", "files", "checkpoint", "loading", "visualize", "runtime"},
     "tools/clips": BASE | {"tools/clips", "tools/scribbles", "files"},
     "tools/scribbles": BASE | {"tools/scribbles", "data", "files", "visualize", "runtime"},
     "tools/segment": BASE
@@ -60,7 +62,7 @@ MAY_IMPORT = {
         "inference",
         "resizing",
         "tracked_frame",
-        "checkpoint",
+        "loading",
         "evaluation",
         "visualize",
         "runtime",

@@ -10,7 +10,8 @@ from release import release_state_dict
 from small import small_config, small_model
 
 import rhmnet
-from rhmnet.checkpoint import read_checkpoint, read_config, translate_keys
+from rhmnet.checkpoint import read_checkpoint, read_config
+from rhmnet.checkpoint_keys import translate_keys
 from rhmnet.errors import InputError
 
 
@@ -26,16 +27,32 @@ def test_authors_keys_are_ours(tmp_path: Path) -> None:
     assert torch.equal(ours["readers.1.norm2.weight"], state["transformer.decoders.1.norm3.weight"])
 
 
-def test_distributed_wrappers_prefix_is_dropped() -> None:
-    """Of ours and of the authors' files; only where it begins the key."""
-    one, two = torch.zeros(1), torch.ones(1)
-    ours = translate_keys({"module.encoders.1.norm.bias": one, "readers.0.module.x": two})
-    assert ours == {"encoders.1.norm.bias": one, "readers.0.module.x": two}
-    theirs = {"module.transformer.decoders.1.norm3.bias": one, "module.bottleneck.0.bias": two}
-    assert translate_keys(theirs) == {
-        "readers.1.norm2.bias": one,
-        "feature_extractor.bottleneck.0.bias": two,
-    }
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        "module.{}".format,
+        "_orig_mod.{}".format,
+        "_orig_mod.module.{}".format,
+        "module.module._orig_mod.{}".format,
+        lambda key: key.replace("feature_extractor.", "feature_extractor._orig_mod."),
+    ],
+)
+def test_names_of_wrappers_are_dropped(tmp_path: Path, wrap) -> None:
+    model, path = small_model(), tmp_path / "wrapped.pth.tar"
+    state = model.state_dict()
+    torch.save({"epoch": 3, "state_dict": {wrap(k): v for k, v in state.items()}}, path)
+    again = small_model(seed=1)
+    assert rhmnet.load_checkpoint(again, path) == 3
+    torch.testing.assert_close(again.state_dict(), state, rtol=0, atol=0)
+
+
+def test_wrappers_names_are_dropped_from_the_authors_keys() -> None:
+    weight = torch.zeros(1)
+    state = {"module.bottleneck.0.bias": weight, "module.transformer.decoders.1.norm3.bias": weight}
+    names = {"feature_extractor.bottleneck.0.bias", "readers.1.norm2.bias"}
+    assert translate_keys(state).keys() == names
+    with pytest.raises(InputError, match=r"a\.b is there twice, as 'module\.a\.b' too"):
+        translate_keys({"a.b": weight, "module.a.b": weight})
 
 
 def test_ours_rebuilds_its_model_from_the_file_alone(tmp_path: Path) -> None:
@@ -107,8 +124,7 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
 def test_misfit_names_the_keys_and_the_likely_reason(
     tmp_path: Path, override: str, reason: str
 ) -> None:
-    config = small_config()
-    rhmnet.save_checkpoint(tmp_path / "c.pth.tar", small_model(config), config, epoch=1)
+    torch.save({"state_dict": small_model().state_dict()}, tmp_path / "c.pth.tar")
     other = small_model(small_config(override))
     before = {name: weight.clone() for name, weight in other.state_dict().items()}
     with pytest.raises(InputError, match=reason) as error:
@@ -119,7 +135,7 @@ def test_misfit_names_the_keys_and_the_likely_reason(
 
 def test_separate_heads_reason(tmp_path: Path) -> None:
     config = small_config("model.refine_layers=2")
-    rhmnet.save_checkpoint(tmp_path / "c.pth.tar", small_model(config), config, epoch=1)
+    torch.save({"state_dict": small_model(config).state_dict()}, tmp_path / "c.pth.tar")
     other = small_model(small_config("model.refine_layers=2", "model.separate_heads=true"))
     with pytest.raises(InputError, match="separate heads"):
         rhmnet.load_checkpoint(other, tmp_path / "c.pth.tar")
@@ -173,3 +189,30 @@ def test_authors_files_of_other_options(tmp_path: Path) -> None:
     assert rhmnet.load_checkpoint(model, tmp_path / "bn.pth.tar") == 1
     wanted = state["segmentors.0.conv_4x.norm.weight"]
     assert torch.equal(model.entire_heads[0].conv_s4.norm.weight, wanted)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [(float("nan"), "NaN"), (float("inf"), "infinite"), (1e300, "infinite")]
+)
+def test_weights_that_are_not_finite_are_refused_by_name(
+    tmp_path: Path, value: float, kind: str
+) -> None:
+    state = small_model().state_dict()
+    name = "readers.1.norm2.weight"
+    state[name] = state[name].double().index_fill(0, torch.tensor([3]), value)
+    torch.save({"state_dict": state}, tmp_path / "c.pth.tar")
+    model = small_model(seed=1)
+    before = {key: weight.clone() for key, weight in model.state_dict().items()}
+    with pytest.raises(InputError, match=f"c.pth.tar: {name} holds {kind}"):
+        rhmnet.load_checkpoint(model, tmp_path / "c.pth.tar")
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+def test_half_precision_weights_are_loaded_as_float32(tmp_path: Path) -> None:
+    state = {key: weight.half() for key, weight in small_model().state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "c.pth.tar")
+    model = small_model(seed=1)
+    rhmnet.load_checkpoint(model, tmp_path / "c.pth.tar")
+    for key, weight in model.state_dict().items():
+        assert weight.dtype == torch.float32
+        assert torch.equal(weight, state[key].float())

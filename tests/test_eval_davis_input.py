@@ -10,7 +10,7 @@ import pytest
 from davis_files import FRAMES, HEIGHT, WIDTH, load_script, make_davis, masks_of, save
 
 from rhmnet.errors import InputError
-from rhmnet.evaluation.command import choose_groups, find_checkpoint
+from rhmnet.evaluation.command import choose_groups, find_epoch
 from rhmnet.evaluation.davis import Reading, open_davis, parse_year, select
 from rhmnet.evaluation.prompts import read_prompt
 from rhmnet.evaluation.results import write_mask
@@ -194,16 +194,15 @@ def test_ids_of_several_objects_pass_where_binary_annotations_merge_them(davis16
 def test_checkpoint_is_found_by_configuration_and_epoch(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"checkpoint_3\.pth\.tar: no such file.*train_video"):
-        find_checkpoint(None, "video_training", "3")
+        find_epoch("video_training", "3")
     with pytest.raises(InputError, match="no such file"):
-        find_checkpoint(None, "video_training", None)
+        find_epoch("video_training", None)
     folder = tmp_path / "checkpoints/pretrain_weights_video_training"
     folder.mkdir(parents=True)
     for epoch in (9, 10):
         (folder / f"pretrain_checkpoint_{epoch}.pth.tar").touch()
-    assert find_checkpoint(None, "video_training", None).name == "pretrain_checkpoint_10.pth.tar"
-    assert find_checkpoint(None, "configs/video_training.yaml", "9").name.endswith("_9.pth.tar")
-    assert find_checkpoint("random", "video_training", None) is None
+    assert find_epoch("video_training", None).name == "pretrain_checkpoint_10.pth.tar"
+    assert find_epoch("configs/video_training.yaml", "9").name.endswith("_9.pth.tar")
 
 
 def run_score(monkeypatch, *arguments):

@@ -93,7 +93,7 @@ def recorder(monkeypatch):
     monkeypatch.setattr(rhmnet, "Tracker", Recorder)
     monkeypatch.setattr(Recorder, "calls", [])
     # it needs no network
-    monkeypatch.setattr(weights, "load_model", lambda *_: (torch.nn.Identity(), "random"))
+    monkeypatch.setattr(weights, "build_untrained", lambda config: torch.nn.Identity())
     return Recorder
 
 

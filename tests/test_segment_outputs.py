@@ -18,11 +18,9 @@ from segment_videos import write_video
 from small import made_up_video, small_config, small_model
 
 import rhmnet
-from rhmnet.errors import InputError
 from rhmnet.files.label_maps import read_labels
 from rhmnet.resizing import network_size
 from rhmnet.tools.segment.summary import best_frame, doubt, write_summary
-from rhmnet.tools.segment.weights import choose_config, find_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = (49, 65)  # odd, as cameras and crops make them
@@ -44,9 +42,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def segment(place: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Run scripts/segment.py in `place`; returns its exit code."""
+    """Run scripts/segment.py in `place` with its checkpoint; returns the exit code."""
     monkeypatch.chdir(place)
-    monkeypatch.setattr(sys, "argv", ["segment.py", *arguments])
+    own = [] if "--checkpoint" in arguments else ["--checkpoint", "checkpoints/a.pth.tar"]
+    monkeypatch.setattr(sys, "argv", ["segment.py", *arguments, *own])
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(ROOT / "scripts" / "segment.py"), run_name="__main__")
     return ended.value.code
@@ -61,7 +60,10 @@ def test_all_kinds_of_results(
     out = place / "results" / "clip"
     printed = capsys.readouterr().out
     assert "frame 2: objects 1, 2, with background strokes" in printed
-    assert "checkpoints/a.pth.tar on cpu" in printed
+    assert (
+        "network: checkpoints/a.pth.tar, at 65x49 pixels on cpu in float32; --checkpoint FILE names"
+        in printed
+    )
 
     masks = [read_labels(out / "masks" / f"{i}.png") for i in range(FRAMES)]
     assert masks[0].shape == SIZE
@@ -179,29 +181,6 @@ def test_errors_are_one_line(
     error = capsys.readouterr().err
     assert told in error and error.count("\n") == 1
     assert not (place / "nowhere").exists()
-
-
-def test_without_weights_it_says_where_to_get_some(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"mkg1204/RHMNet-for-SSVOS.*train_video.*quickstart"):
-        find_checkpoint(None, tmp_path)
-
-
-def test_the_newest_checkpoint_is_taken_but_no_resume_state(tmp_path: Path) -> None:
-    names = ["b/pretrain_checkpoint_9.pth.tar", "a/own.pth", "a/state_00000100.pth.tar", "a/x.txt"]
-    for age, name in enumerate(names):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("")
-        os.utime(tmp_path / name, (age, age))
-    assert find_checkpoint(None, tmp_path) == tmp_path / "a" / "own.pth"
-
-
-def test_the_configuration_comes_with_the_weights(place: Path, tmp_path: Path) -> None:
-    path = place / "checkpoints" / "a.pth.tar"
-    config = choose_config(path, overrides=["test.update_frequency=2"])
-    assert (config.model.hidden_dim, config.test.update_frequency) == (64, 2)
-    assert config.test.max_memory_length == 2
-    torch.save({"state_dict": {"x": torch.zeros(1)}}, tmp_path / "theirs.pth.tar")
-    assert choose_config(tmp_path / "theirs.pth.tar") == rhmnet.load_config("video_training")
 
 
 def test_the_shorter_side_is_network_size() -> None:

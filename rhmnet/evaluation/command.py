@@ -14,9 +14,24 @@ from rhmnet.config import STRIDE
 from rhmnet.errors import InputError
 from rhmnet.evaluation.davis import Davis
 from rhmnet.evaluation.youtube import SETS
+from rhmnet.loading import DEFAULT_CONFIG
 from rhmnet.runtime.options import CommandParser, whole
 
 RANDOM = ("random", "none")
+CHECKPOINT_FOLDER = "pretrain_weights_"
+"""Before a configuration's name: where training writes, as in the release."""
+_CONFIG = (
+    "name under configs/, or a YAML file: names the run, holds test.*, and all else where weights "
+    f"carry no configuration (default: what they carry, else {DEFAULT_CONFIG})"
+)
+_LAST = (
+    " (default: the last; --checkpoint names another file)",
+    " (default: `--checkpoint small`)",
+)
+_CHECKPOINT = (
+    "a file of weights instead; `small` for the network that comes with the project, `random` for "
+    "the untrained one"
+)
 _DAVIS16 = "how DAVIS-2016 is scored: all objects merged (standard), or the release's object 1"
 CHECKPOINT_NAME = "pretrain_checkpoint_{}.pth.tar"
 
@@ -30,9 +45,12 @@ def parse_davis(description: str) -> argparse.Namespace:
     return parse(parser)
 
 
-def davis_parser(description: str) -> CommandParser:
-    """The options that whatever is evaluated on DAVIS has."""
-    parser = _parser(description, "the DAVIS folder (default: DAVIS under data.root)")
+def davis_parser(description: str, small: bool = False) -> CommandParser:
+    """The options that whatever is evaluated on DAVIS has.
+
+    small: whether the network is the project's own where none is named, and not the last epoch.
+    """
+    parser = _parser(description, "the DAVIS folder (default: DAVIS under data.root)", small)
     add = parser.add_argument
     add("--set", default="val", help="list of videos (default val)")
     add("--year", help="16 or 17 (default: the newest whose list is there)")
@@ -56,7 +74,7 @@ def parse_youtube(description: str) -> argparse.Namespace:
     return parse(parser)
 
 
-def _parser(description: str, data_root: str) -> CommandParser:
+def _parser(description: str, data_root: str, small: bool = False) -> CommandParser:
     """The options that all evaluations have."""
     parser = CommandParser(settings=True, description=description)
     add = parser.add_argument
@@ -69,9 +87,9 @@ def _parser(description: str, data_root: str) -> CommandParser:
     )
     add("--gpu", type=whole(0, 1023), default=0, help="number of the CUDA device (default 0)")
     add("--device", help="auto, cpu, cuda, cuda:N or mps, instead of --gpu")
-    add("--config", default="video_training", help="name under configs/, or a YAML file")
-    add("--ckpt_num", help="epoch of checkpoints/pretrain_weights_<config> (default: the last)")
-    add("--checkpoint", help="a file of weights instead, or `random` for the untrained network")
+    add("--config", help=_CONFIG)
+    add("--ckpt_num", help=f"epoch of checkpoints/pretrain_weights_<config>{_LAST[small]}")
+    add("--checkpoint", metavar="FILE", help=_CHECKPOINT)
     add("--start", type=whole(0, 10**9), help="first video of the list, counted from 0")
     add("--end", type=whole(0, 10**9), help="video of the list to stop before")
     add("--video_name", help="this video alone")
@@ -134,23 +152,18 @@ def choose_device(device: str | None, gpu: int) -> str:
     return "cuda" if int(os.environ.get("WORLD_SIZE", "1")) > 1 else f"cuda:{gpu}"
 
 
-def find_checkpoint(checkpoint: str | None, config_name: str, epoch: str | None) -> Path | None:
-    """The file of weights, None for random ones.
+def find_epoch(config_name: str, epoch: str | None) -> Path:
+    """The weights that training wrote for a configuration after `epoch`, or after the last one.
 
-    Without `checkpoint`: epoch `epoch`, or the last one, among what training wrote for the
-    configuration. Raises InputError that says how to get weights where there are none.
+    Raises InputError that says how to get weights where there are none.
     """
-    if checkpoint in RANDOM:
-        return None
-    if checkpoint:
-        path = Path(checkpoint)
-    else:
-        folder = Path("checkpoints") / f"pretrain_weights_{Path(config_name).stem}"
-        path = folder / CHECKPOINT_NAME.format(epoch or _last_epoch(folder))
+    folder = Path("checkpoints") / f"{CHECKPOINT_FOLDER}{Path(config_name).stem}"
+    path = folder / CHECKPOINT_NAME.format(epoch or _last_epoch(folder))
     if not path.is_file():
         raise InputError(
             f"checkpoint {path}: no such file; make it with train_video.py --config {config_name}, "
-            "put the authors' there (README), or give --checkpoint FILE (`random`: untrained)"
+            "put the authors' there (README), or give --checkpoint FILE (`small`: the network that "
+            "comes with the project; `random`: untrained)"
         )
     return path
 

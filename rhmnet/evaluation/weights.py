@@ -2,24 +2,65 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from rhmnet.checkpoint import load_checkpoint
-from rhmnet.config import Config, to_dict
+from rhmnet.config import Config, load_config, to_dict
+from rhmnet.evaluation.command import CHECKPOINT_FOLDER, RANDOM, find_epoch
 from rhmnet.evaluation.manifest import fingerprint
+from rhmnet.loading import DEFAULT_CONFIG, Loaded, open_model, size_of
 from rhmnet.model import RHMNet, build_model
 
 
-def load_model(config: Config, checkpoint: Path | None) -> tuple[RHMNet, int | str]:
-    """The network with a checkpoint's weights, and their epoch; untrained without one."""
-    torch.manual_seed(config.train.seed)  # the untrained network is the same one every time
-    if checkpoint is None:
-        return build_model(config), "random"
-    model = RHMNet(config)  # all its weights are in the file
-    return model, load_checkpoint(model, checkpoint)
+class Network(NamedTuple):
+    """What is evaluated."""
+
+    model: RHMNet
+    config: Config
+    name: str
+    """Of the configuration and the epoch, as the release names its results."""
+    checkpoint: Path | None
+    """None: untrained."""
+    line: str
+    """Which network runs, at which size, and how to name another."""
+
+
+def choose_network(args: argparse.Namespace, small: bool = False) -> Network:
+    """The network that --checkpoint, --ckpt_num, --config and settings name.
+
+    small: without any of the first two it is the one that comes with the project; otherwise it is
+    the last epoch of --config's training, as in the release. `random` names the untrained one.
+    """
+    if args.checkpoint in RANDOM:
+        config = load_config(args.config or DEFAULT_CONFIG, args.overrides)
+        line = f"network: untrained, {size_of(config)}; --checkpoint FILE names another"
+        stem = Path(args.config or DEFAULT_CONFIG).stem
+        return Network(build_untrained(config), config, f"{stem}_random", None, line)
+    path = args.checkpoint
+    if path is None and (args.ckpt_num is not None or not small):
+        path = find_epoch(args.config or DEFAULT_CONFIG, args.ckpt_num)
+    found = open_model(path, args.overrides, args.config)
+    name = f"{_name(args.config, found)}_{found.epoch}"
+    line = found.describe(size_of(found.config), "--checkpoint FILE")
+    return Network(found.model, found.config, name, found.path, line)
+
+
+def _name(config: str | None, found: Loaded) -> str:
+    """What masks of a network are called: by its configuration, or else by its file."""
+    if config is not None:
+        return Path(config).stem
+    if found.path.parent.name.startswith(CHECKPOINT_FOLDER):
+        return found.path.parent.name.removeprefix(CHECKPOINT_FOLDER)
+    return found.path.name.split(".")[0] if found.carries_config else DEFAULT_CONFIG
+
+
+def build_untrained(config: Config) -> RHMNet:
+    """The network before training: the same one every time."""
+    torch.manual_seed(config.train.seed)
+    return build_model(config)
 
 
 def made_by(config: Config, checkpoint: Path | None) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from torch import nn
 from torch.amp import GradScaler
 
-from rhmnet.checkpoint import load_checkpoint
+from rhmnet.checkpoint import SMALL, differences, fill, find_checkpoint, read_checkpoint
+from rhmnet.config import Config
 from rhmnet.data.dataset import build_dataset
 from rhmnet.data.loader import build_loader, iterations_per_epoch
 from rhmnet.errors import InputError
@@ -92,8 +93,7 @@ class _Training:
         seed_everything(config.train.seed)
         model = self._build_model(from_file=bool(state or source)).to(processes.device)
         if source:
-            load_checkpoint(model, source)
-            notes.append(f"starts from {source}")
+            notes += load_initial_weights(model, config, source)
         prepare(model, config.train)
         self.run = Run(
             config,
@@ -284,6 +284,21 @@ def _with_weights(folder: Path) -> str:
     return f", --resume none --init {newest} from the weights of the newest whole epoch"
 
 
+def load_initial_weights(model: RHMNet, config: Config, path: Path) -> list[str]:
+    """Begin with a file's weights; returns notes.
+
+    Training may go on with other options than those the weights were trained with, and the notes
+    say with which; but for the number of heads, which no shape tells and no training mends.
+    Raises InputError where the weights do not fit.
+    """
+    content = read_checkpoint(path)
+    changed = differences(content, path, config.model, config.data.crop_size)
+    if heads := [line for line in changed if line.startswith("model.num_heads")]:
+        raise InputError(f"initial weights {path}: {heads[0]}; their features mean nothing then")
+    fill(model, content, path)
+    return [f"starts from {path}", *(f"of the weights it starts from, {line}" for line in changed)]
+
+
 def initial_weights(options: Options) -> Path | None:
     """The file that a new run starts from; None for the backbone's weights alone.
 
@@ -292,6 +307,8 @@ def initial_weights(options: Options) -> Path | None:
     train = options.config.train
     if options.init == "none" or (options.init is None and train.init_config is None):
         return None
+    if options.init == SMALL:
+        return find_checkpoint(SMALL)
     if options.init is not None:
         path, remedy = Path(options.init), "name a checkpoint, or --init none"
     else:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch.amp import GradScaler
 
-from rhmnet.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
+from rhmnet.checkpoint import fill, read_checkpoint, save_checkpoint
 from rhmnet.config import Config, to_dict
 from rhmnet.errors import InputError
 from rhmnet.files.writing import TEMPORARY, remove
@@ -135,7 +135,7 @@ def restore_state(path: Path, run: Run, processes: Processes) -> list[str]:
             f"{run.iterations_per_epoch}; keep batch_size x processes x accumulation and the data "
             "as they were, or start from its weights with --init"
         )
-    load_checkpoint(run.model, path)
+    fill(run.model, state, path)
     try:
         run.optimizer.load_state_dict(state["optimizer"])
     except (ValueError, KeyError) as error:

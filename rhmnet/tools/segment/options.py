@@ -42,8 +42,8 @@ def parse(description: str, argv: Sequence[str] | None, prog: str) -> argparse.N
     add("--background-color", metavar="COLOR", help=_BACKGROUND_COLOR)
     network = parser.add_argument_group("network")
     add = network.add_argument
-    add("--checkpoint", type=Path, help="weights (default: the newest under checkpoints/)")
-    add("--config", help="configuration, where the weights carry none (default video_training)")
+    add("--checkpoint", metavar="FILE", help=_CHECKPOINT)
+    add("--config", help=_CONFIG)
     add("--device", default="auto", help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:N, mps")
     add("--size", type=whole(SMALLEST_SIDE, 8192, or_zero=True), metavar="PIXELS", help=_SIZE)
     results = parser.add_argument_group("results, beside OUT/masks/<frame>.png (palette)")
@@ -65,6 +65,11 @@ def parse(description: str, argv: Sequence[str] | None, prog: str) -> argparse.N
     return args
 
 
+_CHECKPOINT = "weights (default: `small`, the network that comes with the project)"
+_CONFIG = (
+    "name under configs/, or a YAML file: holds test.*, and all else where weights carry no "
+    "configuration (default: what they carry, else video_training)"
+)
 _SCRIBBLE = (
     "painted strokes (a color for each object: on a transparent layer, on black or white, or over "
     "the frame), a label map (0 none, 1.. objects, 255 background), DAVIS JSON; or several "

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import rhmnet
-from rhmnet.evaluation.weights import load_model, made_by
+from rhmnet.evaluation.weights import made_by
 from rhmnet.files.source import open_source
 from rhmnet.inference import settle_precision
+from rhmnet.loading import open_model
 from rhmnet.resizing import network_size
 from rhmnet.runtime.interrupt import StopRequest
 from rhmnet.runtime.processes import choose_device
@@ -25,7 +26,6 @@ from rhmnet.tools.segment.outputs import check_outputs, write_outputs
 from rhmnet.tools.segment.results import Results
 from rhmnet.tools.segment.strokes import StrokeOptions, describe, read_strokes
 from rhmnet.tools.segment.two_way import TwoWay
-from rhmnet.tools.segment.weights import choose_config, find_checkpoint
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "rhmnet segment") -> int:
@@ -41,20 +41,17 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet segment") -> int
         background_color=args.background_color,
     )
     strokes = read_strokes(args.scribble, source, options)
-    checkpoint = find_checkpoint(args.checkpoint)
-    config = choose_config(checkpoint, args.config, args.overrides)
+    network = open_model(args.checkpoint, args.overrides, args.config)
+    config = network.config
     device = choose_device(args.device)
     config = settle_precision(config, device)
-    model, _ = load_model(config, checkpoint)
     size = network_size(source.size, config.test.short_side)
     results = Results(args.out or Path("results") / source.name)
-    what = manifest(source, strokes, size, made_by(config, checkpoint))
+    what = manifest(source, strokes, size, made_by(config, network.path))
     results.prepare(what, args.resume, args.overwrite)
-    print(
-        f"{describe(strokes)}\n{checkpoint} on {device} in {config.test.precision}, "
-        f"at {size[1]}x{size[0]} pixels"
-    )
-    tracker = rhmnet.Tracker(model.to(device), config)
+    where = f"at {size[1]}x{size[0]} pixels on {device} in {config.test.precision}"
+    print(f"{describe(strokes)}\n{network.describe(where, '--checkpoint FILE')}")
+    tracker = rhmnet.Tracker(network.model.to(device), config)
     run = TwoWay(tracker, source, strokes, results, size, config.model.refine_threshold[0])
     with StopRequest(patient=False) as stop:
 
