@@ -175,7 +175,7 @@ def with_label(label: int):
             lambda r: (r / "valid/meta.json").unlink(),
             r"valid/meta\.json: no such file.*--data-root",
         ),
-        (lambda r: (r / "valid/meta.json").write_text("{"), r"meta\.json: expected .*videos"),
+        (lambda r: (r / "valid/meta.json").write_text("{"), r"meta\.json: .*expected .*videos"),
         (lambda r: write_meta(r / "valid", {"v": {}}), r"video v: expected .*objects"),
         (
             lambda r: write_meta(r / "valid", {"v": {"objects": {"1": {"frames": []}}}}),

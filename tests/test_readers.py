@@ -63,7 +63,7 @@ def test_coco_frames_follow_the_list(tmp_path: Path) -> None:
         ('{"images": [{"file_name": "a"}]}', r"images\[0\]"),
         ('{"images": [{"file_name": "a", "anno_name": "b", "num_objects": "x"}]}', r"images\[0\]"),
         ('{"images": [{"file_name": "a", "anno_name": "b", "num_objects": 300}]}', r"images\[0\]"),
-        ('{"images": [{"file_name": "a", "anno_name": "b", "num_objects": 1e999}]}', "images"),
+        ('{"images": [{"file_name": "a", "anno_name": "b", "num_objects": 1e999}]}', "1e999"),
         ('{"images": 3}', "lists no image"),
         (None, "no such file"),
     ],
@@ -84,6 +84,25 @@ def test_videos_pair_by_stem(tmp_path: Path) -> None:
     frame = tree.frame(tree.videos[1], 2)
     assert (frame.image.name, frame.scribble.name) == ("00010.jpg", "00010.bmp")
     assert tree.frame_spacing == 5
+
+
+def test_frames_without_leading_zeros_come_in_order(tmp_path: Path) -> None:
+    write_youtube(tmp_path, {"a": 4})  # frames 0, 5, 10, 15
+    for path in sorted((tmp_path / "Youtube-VOS").glob("train*/**/*.*")):
+        path.rename(path.with_name(f"{int(path.stem) + 90}{path.suffix}"))
+    (video,) = open_youtube(tmp_path, 3).videos
+    assert [Path(name).stem for name in video.images] == ["90", "95", "100", "105"]
+    assert [Path(name).stem for name in video.scribbles] == ["90", "95", "100", "105"]
+
+
+def test_a_list_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    write_coco(tmp_path, objects=(1, 3))
+    write_davis(tmp_path, {"a": 3})
+    for path in ("COCO/COCO_scribbles.json", "DAVIS/ImageSets/2017/train.txt"):
+        file = tmp_path / path
+        file.write_text(file.read_text(), encoding="utf-8-sig")
+    assert len(open_coco(tmp_path)) == 2
+    assert [video.name for video in open_davis(tmp_path, 3).videos] == ["a"]
 
 
 def test_odd_videos_are_skipped_by_name(tmp_path: Path, caplog) -> None:

@@ -5,7 +5,6 @@ Only scribbles are ever opened here: no dense mask has a part in training.
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rhmnet.errors import InputError
+from rhmnet.files.json_files import read_json
 from rhmnet.files.label_maps import read_labels
 from rhmnet.files.listing import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, list_folders
 from rhmnet.files.text import read_list
@@ -79,13 +79,12 @@ class CocoScribbles:
     def __init__(self, root: Path) -> None:
         self.root = root
         path = root / "COCO_scribbles.json"
-        try:
-            entries = json.loads(path.read_text())["images"]
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file; {_where_from('COCO')}") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            what = f"{type(error).__name__}: {error}"
-            raise InputError(f'{path}: expected {{"images": [...]}}, found {what}') from None
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; {_where_from('COCO')}")
+        content = read_json(path, '{"images": [...]}')
+        if "images" not in content:
+            raise InputError(f'{path}: expected {{"images": [...]}}, found no images')
+        entries = content["images"]
         if not isinstance(entries, list) or not entries:
             raise InputError(f"{path}: lists no image; expected at least one")
         self._entries = [_coco_entry(path, index, entry) for index, entry in enumerate(entries)]

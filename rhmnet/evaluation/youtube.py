@@ -12,7 +12,6 @@ appear alone; scores need one for every frame.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rhmnet.errors import InputError
+from rhmnet.files.json_files import read_json
 from rhmnet.files.listing import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, natural_key
 from rhmnet.labels import MAX_OBJECTS
 
@@ -188,11 +188,10 @@ def open_youtube_vos(root: str | Path, set_name: str, all_frames: bool = False) 
 
 def _read_meta(path: Path) -> dict[str, Any]:
     """{video: entry} of a meta.json."""
-    try:
-        videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise InputError(f'{path}: expected {{"videos": {{...}}}}, found {what}') from None
+    content = read_json(path, '{"videos": {...}}')
+    if "videos" not in content:
+        raise InputError(f'{path}: expected {{"videos": {{...}}}}, found no videos')
+    videos = content["videos"]
     if not isinstance(videos, dict):
         raise InputError(f'{path}: "videos" must hold an entry a video, by its name')
     return videos

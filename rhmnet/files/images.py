@@ -98,9 +98,9 @@ def stored_orientation(data: bytes | mmap.mmap) -> int:
 def _read_jpeg(path: str | Path, data: bytes) -> np.ndarray:
     header = jpeg.inspect(data)
     height, width = header.size
+    check_pixels(path, _WANTED, header.size)
     if not header.whole or height * width > jpeg.PIXELS_PER_BYTE * len(data):
         raise broken(path, _WANTED, "it is cut off")
-    check_pixels(path, _WANTED, header.size)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     with decoding(path, _WANTED):
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)

@@ -32,17 +32,17 @@ def read_json(path: str | Path, wanted: str = "a JSON object") -> dict[str, Any]
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read ({reason}); expected {wanted}") from None
-    content = parse_json(data, str(path))
+    content = parse_json(data, str(path), wanted)
     if not isinstance(content, dict):
         found = type(content).__name__
         raise InputError(f"{path}: expected {wanted}, found {found}; replace the file")
     return content
 
 
-def parse_json(data: bytes, name: str) -> Any:
+def parse_json(data: bytes, name: str, wanted: str = "JSON") -> Any:
     """The value that JSON text (UTF-8, with a byte order mark or not) holds.
 
-    name: of the file, for messages. Raises InputError as `read_json` does.
+    name: of the file, for messages, and `wanted`. Raises InputError as `read_json` does.
     """
     hooks: dict[str, Any] = {"parse_constant": _refuse}
     if _HUGE_EXPONENT.search(data):
@@ -50,10 +50,12 @@ def parse_json(data: bytes, name: str) -> Any:
     try:
         return json.loads(data.decode("utf-8-sig"), **hooks)
     except RecursionError:
-        raise InputError(f"{name}: is nested too deep to be JSON; replace the file") from None
+        raise InputError(f"{name}: is nested too deep to be JSON; expected {wanted}") from None
     except ValueError as error:
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-        raise InputError(f"{name}: cannot be read as JSON ({reason[:200]}); replace it") from None
+        raise InputError(
+            f"{name}: cannot be read as JSON ({reason[:200]}); expected {wanted}"
+        ) from None
 
 
 def _refuse(constant: str) -> float:

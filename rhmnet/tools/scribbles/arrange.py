@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from rhmnet.errors import InputError
+from rhmnet.files.json_files import read_json
 from rhmnet.files.listing import is_hidden, list_folders, walk
 from rhmnet.tools.scribbles.placing import place
 
@@ -92,8 +92,8 @@ def _unnested(folder: Path) -> Path:
 def _maps_of(listing: Path, source: Path) -> Path:
     """The folder that holds the maps of a COCO list: beside it, or anywhere in the source."""
     try:
-        first = json.loads(listing.read_text(encoding="utf-8"))["images"][0]["anno_name"]
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        first = read_json(listing)["images"][0]["anno_name"]
+    except (InputError, KeyError, IndexError, TypeError):
         raise InputError(f"{listing}: cannot be read; unpack the archive again") from None
     beside = listing.parent / "scribbles"
     candidates = [beside, *(path for path, _ in walk(source))]

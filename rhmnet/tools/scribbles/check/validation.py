@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from rhmnet.errors import InputError
+from rhmnet.files.json_files import read_json
 from rhmnet.files.label_maps import read_labels
 from rhmnet.files.listing import list_files, natural_key
 from rhmnet.tools.scribbles.check import places
@@ -61,7 +61,7 @@ def check_appearances(root: Path, frames: Path | None, report: Report) -> None:
     report.rows.append(row)
     meta = root / "valid" / "meta.json"
     try:
-        videos = json.loads(meta.read_text(encoding="utf-8"))["videos"]
+        videos = read_json(meta)["videos"]
         appear = {
             video: {
                 int(i): min(entry["frames"], key=natural_key)
@@ -70,7 +70,7 @@ def check_appearances(root: Path, frames: Path | None, report: Report) -> None:
             for video, content in videos.items()
         }
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        what = f"cannot be read ({type(error).__name__}: {error})"
+        what = f"cannot be read ({type(error).__name__}: {error})".replace(f"{meta}: ", "")
         report.error(meta, what, "restore YouTube-VOS' own meta.json")
         return
     folder = root / "valid_scribbles"
