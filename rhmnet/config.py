@@ -49,7 +49,7 @@ _MOST_SEED = 2**63 - 1  # PyTorch's generators take no larger ones, and NumPy's 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The network (specification, sections 1 to 6)."""
+    """The network (docs/method.md, sections 1 to 6)."""
 
     backbone: str = choice("resnet50", "feature extractor", BACKBONES)
     pretrained: str = text("imagenet", "backbone weights", what=_PRETRAINED)
@@ -85,7 +85,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Data sets and clips (specification, sections 7 and 8)."""
+    """Data sets and clips (docs/method.md, sections 7 and 8)."""
 
     root: str = text("datasets", "folder that holds COCO, DAVIS and Youtube-VOS")
     crop_size: tuple[int, ...] = numbers(
@@ -130,7 +130,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Both training stages (specification, section 7)."""
+    """Both training stages (docs/method.md, section 7)."""
 
     batch_size: int = number(4, "clips per process and forward pass", 1, 4096)
     accumulation: int = number(1, "forward passes per optimizer step", 1, 65536)
@@ -174,7 +174,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights and constants of the four losses (specification, section 7)."""
+    """Weights and constants of the four losses (docs/method.md, section 7)."""
 
     partial_ce_weight: float = number(1.0, "weight of the partial cross entropy", 0, 10**6)
     background_weight: float = number(
@@ -202,7 +202,7 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class TestConfig:
-    """Tracking and its memory (specification, section 6)."""
+    """Tracking and its memory (docs/method.md, section 6)."""
 
     max_memory_length: int = number(
         4, "stored frames per step; the second-oldest is dropped", 1, 10000

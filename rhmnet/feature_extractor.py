@@ -18,7 +18,7 @@ STAGES = ("layer1", "layer2", "layer3")
 
 
 class FeatureExtractor(nn.Module):
-    """RGB frames to features at stride 4, 8 and 16 (specification, section 1)."""
+    """RGB frames to features at stride 4, 8 and 16 (docs/method.md, section 1)."""
 
     mean: Tensor
     std: Tensor

@@ -1,4 +1,4 @@
-"""Label values: on disk, in memory, and as channels (specification, section 0).
+"""Label values: on disk, in memory, and as channels (docs/method.md, section 0).
 
 | | unlabelled | objects | background |
 |---|---|---|---|

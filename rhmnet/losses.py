@@ -1,6 +1,6 @@
 """The four losses of scribble supervision and the criterion that weighs them.
 
-Specification, section 7. Pure functions of probabilities over O + 1 channels (background last);
+docs/method.md, section 7. Pure functions of probabilities over O + 1 channels (background last);
 the channels of the release's K that hold nothing enter by their count alone.
 """
 

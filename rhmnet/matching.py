@@ -11,7 +11,7 @@ from rhmnet.attention import Dropout, MultiHeadAttention
 
 
 class MemoryReader(nn.Module):
-    """Cross-attention and feed-forward of one expanding step (specification, section 4).
+    """Cross-attention and feed-forward of one expanding step (docs/method.md, section 4).
 
     tied: begin with the same random projection for queries and keys, twice as large, so that tokens
     attend to memory that looks like them from the first iteration on. Training from random weights

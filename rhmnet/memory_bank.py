@@ -73,7 +73,7 @@ class StepMemory:
 
 
 class BoundedStepMemory:
-    """What one expanding step may read in tracking (specification, section 3).
+    """What one expanding step may read in tracking (docs/method.md, section 3).
 
     Entries lie in slots of one buffer that is made once, so that a frame reads a view of it:
 

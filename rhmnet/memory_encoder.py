@@ -15,7 +15,7 @@ WINDOW = 5  # cells, side of the neighbourhood of the local similarity
 
 
 class MemoryEncoder(nn.Module):
-    """Self-attention of one expanding step (specification, section 2)."""
+    """Self-attention of one expanding step (docs/method.md, section 2)."""
 
     def __init__(self, dim: int, num_heads: int, dropout: float) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ def similarity_labels(ratio: Tensor, embedding: Tensor) -> Tensor:
     """Labels of an initial scribble: cosine of each cell to the scribble's mean feature.
 
     ratio: share of each cell under the stroke, [B, L, h, w]; embedding: F, [B, C, h, w].
-    Returns [B, L, h, w] in [-1, 1]; specification, section 2, `use_similarity`.
+    Returns [B, L, h, w] in [-1, 1]; docs/method.md, section 2, `use_similarity`.
     """
     weight = torch.where(ratio >= CERTAIN_RATIO, ratio, 0)
     weight = torch.where(_any(weight), weight, torch.where(_is_largest(ratio), ratio, 0))
@@ -91,7 +91,7 @@ def similarity_labels(ratio: Tensor, embedding: Tensor) -> Tensor:
 def local_similarity_labels(ratio: Tensor, embedding: Tensor) -> Tensor:
     """Labels of an initial scribble: largest cosine to another stroke cell within 5 x 5 cells.
 
-    Arguments and result as `similarity_labels`; specification, section 2, `local_similarity`.
+    Arguments and result as `similarity_labels`; docs/method.md, section 2, `local_similarity`.
     """
     kept = ratio > LEAST_RATIO
     kept = torch.where(_any(kept), kept, _is_largest(ratio) & (ratio != 0)).float()

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 class PositionEmbedding(nn.Module):
-    """P of the specification, section 1: rows x columns as trained, resized where tokens are more.
+    """P of docs/method.md, section 1: rows x columns as trained, resized where tokens are more.
 
     rows, columns: tokens of a training crop's sides (24 for 384 pixels). dim: C.
     """

@@ -1,4 +1,4 @@
-"""Segmentation heads and soft aggregation (specification, section 5)."""
+"""Segmentation heads and soft aggregation (docs/method.md, section 5)."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ REDRAW_REASONS = ("few_object_pixels", "crop", "bad_file")
 
 
 class Clip(NamedTuple):
-    """A batch of training clips, as the loader makes it (specification, section 7).
+    """A batch of training clips, as the loader makes it (docs/method.md, section 7).
 
     Label maps hold 0 unlabelled, 1..O objects, 255 background.
     """

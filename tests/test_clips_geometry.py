@@ -1,4 +1,4 @@
-"""Every augmentation against section 7 of the specification, over many draws."""
+"""Every augmentation against section 7 of docs/method.md, over many draws."""
 
 from __future__ import annotations
 

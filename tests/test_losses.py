@@ -1,4 +1,4 @@
-"""Hand-computed losses (specification, section 7)."""
+"""Hand-computed losses (docs/method.md, section 7)."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def test_bank_of_one_entry_keeps_the_first_frames() -> None:
     assert read_by(bank[0]) == [0, 1]
 
 
-def test_entire_target_steps_read_what_the_specification_says() -> None:
+def test_entire_target_steps_read_what_the_method_says() -> None:
     bank = MemoryBank([entry(0.0), entry(0.5)], max_length=2, mask_levels=2)
     for value in (1, 2, 3):
         bank[1].store(ReliabilityLevel.RELIABLE, entry(value))

@@ -1,4 +1,4 @@
-"""What happens to the frames of a clip, one preset a training stage (specification, section 7)."""
+"""What happens to the frames of a clip, one preset a training stage (docs/method.md, section 7)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Cut one training clip: place the crops, draw the objects, then, and only then, open the images.
 
-Labels decide whether a clip is accepted (specification, section 7), and they are cheap: images are
+Labels decide whether a clip is accepted (docs/method.md, section 7), and they are cheap: images are
 decoded for accepted clips alone, and every frame is warped once, on the crop's window only.
 """
 

@@ -1,6 +1,7 @@
 """Which frames a clip is made of: COCO's shuffled images, or videos drawn by weight.
 
-A source offers draws without end: the clip is made of the first that is accepted (section 7).
+A source offers draws without end: the clip is made of the first that is accepted (docs/method.md,
+section 7).
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Where the frames of the three training sets lie, and what their scribbles say (section 8).
+"""Where the frames of the three training sets lie, and what their scribbles say.
 
+Source: docs/method.md, section 8.
 Only scribbles are ever opened here: no dense mask has a part in training.
 """
 

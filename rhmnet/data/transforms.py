@@ -2,7 +2,7 @@
 
 Matrices map (x, y, 1) of a source to a target in continuous pixel coordinates: the centre of pixel
 (i, j) lies at (j + 0.5, i + 0.5). A canvas is a frame resized to the configured short side.
-Source: specification, section 7, "COCO clips" and "Video clips".
+Source: docs/method.md, section 7, "COCO clips" and "Video clips".
 """
 
 from __future__ import annotations

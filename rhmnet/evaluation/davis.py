@@ -6,7 +6,7 @@
     valid_scribbles{0..4}/<video>.bmp   or <video>/00000.bmp, the first frame's name; .png as well
 
 DAVIS-2016 writes its one object as 255. The videos of DAVIS-2016 that DAVIS-2017 annotates object
-by object can be read in two ways (specification, section 9): see `Reading`.
+by object can be read in two ways (docs/method.md, section 9): see `Reading`.
 """
 
 from __future__ import annotations

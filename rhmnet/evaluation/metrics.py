@@ -1,6 +1,6 @@
 """Region similarity J and contour accuracy F, as the official DAVIS package computes them.
 
-Equal to it to rounding (specification, section 9), but each object is measured inside its own
+Equal to it to rounding (docs/method.md, section 9), but each object is measured inside its own
 bounding box: outside it, neither mask has anything to count.
 """
 

@@ -31,7 +31,7 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
 
 
 def learning_rate(config: TrainConfig, iteration: int, iterations_per_epoch: int) -> float:
-    """The learning rate of an iteration, counted from 0 over the whole run (specification, 7).
+    """The learning rate of an iteration, counted from 0 over the run; docs/method.md, section 7.
 
     Nothing but the iteration goes in, so that a resumed run goes on exactly where it was.
     """

@@ -47,7 +47,7 @@ def merge(forward: np.ndarray, backward: FrameMaps, shares: np.ndarray) -> Frame
 
     forward: as `to_bytes` made it. shares: float32 [O], of the forward pass. Background is the
     product of 1 - p over the objects; then all channels are divided by their sum (as in the
-    specification's soft aggregation, which gives background the same product).
+    docs/method.md's soft aggregation, which gives background the same product).
     """
     device = backward.entire.device
     share = torch.from_numpy(shares).to(device)[:, None, None]

@@ -1,6 +1,6 @@
 """Write synthetic scenes as the three data trees: COCO, DAVIS and Youtube-VOS.
 
-The layouts are those of the specification's section 8. Dense masks are written for validation
+The layouts are those of docs/method.md, section 8. Dense masks are written for validation
 videos alone, where they are needed for scoring; training images and videos come with strokes only.
 """
 
