@@ -1,14 +1,17 @@
-"""Exactly how many stroke pixels are enough for a clip, and for an object to be drawn."""
+"""Clips of frames as they are: how many stroke pixels are enough, and what each label becomes."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from rhmnet.config import DataConfig
 from rhmnet.data.augmentation import VideoAugmentation
-from rhmnet.data.clips import Rejected, place_crops
-from rhmnet.data.readers import Strokes
+from rhmnet.data.clips import Rejected, cut_clip, place_crops
+from rhmnet.data.readers import Frame, Strokes
 
 
 class Unmoved(VideoAugmentation):
@@ -56,3 +59,39 @@ def test_every_frame_keeps_more_than_the_areas() -> None:
     for poor in (frame(20, 11), frame(21, 10), frame(21, 5, 5), frame(20, 30)):
         with pytest.raises(Rejected, match="crop"):
             place(good, good, poor)
+
+
+def write_frame(folder: Path, index: int, labels: np.ndarray) -> Frame:
+    image, scribble = folder / f"{index}.png", folder / f"{index}.bmp"
+    Image.fromarray(np.full((32, 32, 3), index, np.uint8)).save(image)
+    Image.fromarray(labels).save(scribble)
+    return Frame(image, scribble)
+
+
+def test_labels_of_a_clip_by_hand(tmp_path: Path) -> None:
+    """One object of two is drawn: the other's strokes are background to learn from, and nothing to
+    start from, in the first frame as in the last, whose strokes lie elsewhere.
+    """
+    maps = []
+    for index in range(3):
+        labels = np.zeros((32, 32), np.uint8)
+        labels[index, :12], labels[8 + index, :14], labels[20 + index, :25] = 1, 2, 3
+        maps.append(labels)
+    frames = [write_frame(tmp_path, index, labels) for index, labels in enumerate(maps)]
+    config = DataConfig(
+        crop_size=(32, 32), short_side=32, minimum_area=20, object_area=10, max_objects=1
+    )
+    seen = set()
+    for seed in range(8):
+        sample = cut_clip(np.random.default_rng(seed), frames, Unmoved(), config)
+        assert sample.num_objects == 1
+        drawn = 1 if sample.first_scribble[0, 0] == 1 else 2
+        seen.add(drawn)
+        for labels, found in zip(maps, sample.scribbles, strict=True):
+            wanted = np.where(labels == drawn, 1, np.where(labels > 0, 255, 0))
+            np.testing.assert_array_equal(found, wanted)
+        for labels, found in ((maps[0], sample.first_scribble), (maps[2], sample.last_scribble)):
+            wanted = np.where(labels == drawn, 1, np.where(labels == 3, 255, 0))
+            np.testing.assert_array_equal(found, wanted)
+        assert sample.frames[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert seen == {1, 2}

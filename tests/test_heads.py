@@ -46,6 +46,14 @@ def test_without_upsampling_the_channels_logits_are_resized() -> None:
     assert abs(straight - full[0, 0, 1, 3]) > 0.1
 
 
+@pytest.mark.parametrize(("objects", "unused"), [(1, 10), (2, 9), (10, 1), (13, 1)])
+def test_channels_that_hold_nothing_have_their_share(objects: int, unused: int) -> None:
+    """K = max(12, O + 2) channels: those but objects and background have odds of 1e-7 each."""
+    odds = torch.full((1, objects + 1, 1, 1), 2e-7)
+    share = channel_softmax(odds).sum().item()
+    assert share == pytest.approx(2 * (objects + 1) / (2 * (objects + 1) + unused), rel=1e-4)
+
+
 def test_certain_objects_stay_finite() -> None:
     for upsample in (True, False):
         for value in (-100.0, 100.0):

@@ -141,3 +141,6 @@ def test_a_run_averages_its_parts_own_means(
     for name in parts[0]:
         mean = (parts[0][name] + parts[1][name]).item() / 2
         assert first[name] == pytest.approx(mean, rel=1e-4), name
+    ((parts[0]["total"] + parts[1]["total"]) / 2).backward()
+    norm = torch.stack([p.grad.norm() for p in model.parameters()]).norm()
+    assert first["gradient_norm"] == pytest.approx(norm.item(), rel=1e-3)

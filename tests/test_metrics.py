@@ -125,6 +125,15 @@ def test_statistics_by_hand():
     assert result.decay == pytest.approx(0.8 - 0.2)
 
 
+def test_decay_rounds_half_a_frame_up():
+    # 3 frames: quarters end at 1, 1.5, 2, 2.5, 3, so frames 1-2 and frame 3
+    assert metrics.statistics(np.array([1.0, 0.5, 0.0])).decay == pytest.approx(0.75)
+    # 5 frames: 1-2 and 4-5; 11 frames: 1-4 (3.5 goes up) and 9-11 (8.5)
+    assert metrics.statistics(np.array([1, 0.8, 0.5, 0.2, 0.0])).decay == pytest.approx(0.9 - 0.1)
+    values = np.arange(11) / 10
+    assert metrics.statistics(values).decay == pytest.approx(0.15 - 0.9)
+
+
 def test_statistics_of_one_frame_do_not_decay():
     assert metrics.statistics(np.array([0.7])) == (0.7, 1.0, 0.0)
 

@@ -75,6 +75,25 @@ def test_backbone_learns_at_half_the_rate() -> None:
     assert len(rates) == len(list(model.parameters()))
 
 
+def test_weight_decay_is_decoupled_from_the_gradient() -> None:
+    """AdamW: a weight of 2 without a gradient shrinks by lr x decay x 2, whatever Adam makes."""
+    module = torch.nn.Linear(1, 1, bias=False)
+    module.weight.data.fill_(2.0)
+    module.weight.grad = torch.zeros(1, 1)
+    optimizer = build_optimizer(module, TrainConfig(lr=0.1, weight_decay=0.5))
+    set_learning_rate(optimizer, 0.1)
+    optimizer.step()
+    assert module.weight.item() == pytest.approx(2.0 - 0.1 * 0.5 * 2.0)
+
+
+def test_a_run_takes_each_iterations_own_rate(tmp_path: Path) -> None:
+    config = tiny_config(epochs=1, lr=1e-3, warmup=3, schedule="step", step_epochs=9)
+    options = tiny_options(tmp_path, config)
+    assert train_tiny(options) == 0
+    rates = [values["lr"] for _, values in losses_of(options)]
+    assert rates == pytest.approx([1e-3 / 3, 2e-3 / 3, 1e-3])
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -1,0 +1,53 @@
+"""The pages on method and code: what they name is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("docs/method.md", "docs/code.md", "CONTRIBUTING.md")
+PLACES = ("", "rhmnet/", "rhmnet/data/", "rhmnet/training/", "rhmnet/evaluation/", "scripts/")
+
+
+def sections() -> set[str]:
+    return set(re.findall(r"^## (\d) ", (ROOT / "docs/method.md").read_text(), re.MULTILINE))
+
+
+def test_every_section_that_docstrings_cite_is_there() -> None:
+    assert sections() == set("0123456789")
+    cited = set()
+    for path in (ROOT / "rhmnet").rglob("*.py"):
+        text = " ".join(path.read_text().split())
+        assert "pecification" not in text, path
+        cited |= set(re.findall(r"docs/method\.md, sections? (\d)", text))
+    assert cited == sections()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_and_links_of_a_page_are_there(page: str) -> None:
+    text = (ROOT / page).read_text()
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text):
+        assert (ROOT / page).parent.joinpath(target).exists(), target
+    anchors = {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in _headings(text)}
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors
+    for name in re.findall(r"`([\w/]+\.(?:py|yaml|sh|md|tsv))(?:::\w+)?`", text):
+        assert any((ROOT / place / name).exists() for place in PLACES), name
+
+
+def test_names_of_the_map_are_in_their_modules() -> None:
+    text = (ROOT / "docs/code.md").read_text()
+    named = re.findall(r"`(\w+(?:\.\w+)*)\.([A-Za-z_]\w+)`", text)
+    found = 0
+    for module, name in named:
+        path = ROOT / "rhmnet" / f"{module.replace('.', '/')}.py"
+        if path.is_file() and name not in ("py", "yaml"):
+            assert re.search(rf"\b{name}\b", path.read_text()), (module, name)
+            found += 1
+    assert found > 15
+
+
+def _headings(text: str) -> list[str]:
+    return re.findall(r"^#+ (.*)$", text, re.MULTILINE)
