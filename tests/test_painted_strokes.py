@@ -13,9 +13,13 @@ from PIL import Image
 
 import rhmnet
 from rhmnet.errors import InputError
+from rhmnet.evaluation.davis import Davis, Video
+from rhmnet.evaluation.prompts import read_prompt
 from rhmnet.files.legend import Legend, PaintOptions
-from rhmnet.files.scribble_file import Reading, read_strokes_file
+from rhmnet.files.scribble_file import UnderstoodStrokes, read_strokes_file
 from rhmnet.labels import davis_palette
+from rhmnet.tools.scribbles.check.trees import check_own
+from rhmnet.tools.scribbles.convert import ConvertOptions, convert
 
 SIZE = (120, 160)
 RED, BLUE, GREEN, WHITE, GREY = (
@@ -86,7 +90,7 @@ def indexed(picture: np.ndarray) -> Image.Image:
     return Image.fromarray(picture).quantize(16)
 
 
-def read(path: Path, **options) -> Reading:
+def read(path: Path, **options) -> UnderstoodStrokes:
     return read_strokes_file(path, PaintOptions(**options))
 
 
@@ -314,3 +318,44 @@ def test_python_reads_strokes_and_says_how(tmp_path: Path) -> None:
     for wrong in (1.5, "2", 0, 254):
         with pytest.raises(InputError, match="num_objects"):
             rhmnet.read_scribble(tmp_path / "disk.png", num_objects=wrong)
+
+
+def test_check_and_convert_say_how_painted_strokes_were_read(tmp_path: Path) -> None:
+    images, folder = tmp_path / "images", tmp_path / "scribbles"
+    for place in (images, folder):
+        place.mkdir()
+    Image.fromarray(frame()).save(images / "a.png")
+    Image.fromarray(frame()).save(images / "b.png")
+    layer().save(folder / "a.png")
+    Image.fromarray(hard(frame(), GREEN)).save(folder / "b.png")
+    report = check_own(images, folder, "green")
+    told = [str(finding) for finding in report.findings if finding.severe]
+    assert told and all("green is none of its colours" in line for line in told)
+    Image.fromarray(hard(frame(), WHITE)).save(folder / "b.png")
+    report = check_own(images, folder, "white")
+    assert not report.broken() and len(report.findings) == 2
+    assert "painted on the frame: red → object 1, blue → object 2" in str(report.findings[1])
+    (row,) = report.rows
+    assert (row.objects, row.background_pixels) == (4, 2 * np.count_nonzero(truth() == 255))
+    sheet = report.sheet()
+    assert (sheet == (255, 0, 0)).all(axis=2).any()  # object 1 in its colour
+
+    options = ConvertOptions(background_color="white")
+    (note,) = convert(folder / "a.png", tmp_path / "a.bmp", "bmp", options)
+    assert "red → object 1" in note
+    wanted = np.where(truth() == 255, 3, truth())
+    np.testing.assert_array_equal(read(tmp_path / "a.bmp").labels, wanted)
+
+
+def test_evaluation_reads_painted_strokes(tmp_path: Path) -> None:
+    (tmp_path / "valid_scribbles0").mkdir()
+    masks = np.zeros(SIZE, np.uint8)
+    masks[:50], masks[50:90] = 1, 2
+    Image.fromarray(masks).save(tmp_path / "00000.png")
+    Image.fromarray(frame()).save(tmp_path / "frame.png")
+    Image.fromarray(hard(frame())).save(tmp_path / "valid_scribbles0" / "dog.png")
+    video = Video("dog", (tmp_path / "frame.png",), (tmp_path / "00000.png",))
+    davis = Davis(tmp_path, 2017, "val")
+    with pytest.warns(UserWarning, match=r"dog\.png: painted on the frame"):
+        prompt = read_prompt(davis, video, 0, with_bg=True)
+    np.testing.assert_array_equal(prompt.scribble, truth())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +15,9 @@ from rhmnet.errors import InputError
 from rhmnet.evaluation.davis import Davis, Video
 from rhmnet.evaluation.youtube import Video as YoutubeVideo
 from rhmnet.evaluation.youtube import YoutubeVos
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.images import read_image
+from rhmnet.files.legend import Legend, PaintOptions
+from rhmnet.files.scribble_file import read_strokes_file
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, UNLABELLED, from_disk
 from rhmnet.resizing import capped_size, resize_labels
 
@@ -70,7 +74,7 @@ def read_prompt(
             scribble = np.where(scribble == UNLABELLED, np.uint8(BACKGROUND), scribble)
     else:
         path = davis.scribble(video.name, group, video.frames[0].stem)
-        strokes = read_labels(path)
+        strokes = _read(path, video.frames[0], None if annotation.binary else num_objects)
         if strokes.shape != annotation.labels.shape:
             raise InputError(
                 f"{path}: {size_text(strokes)} pixels, but the frames of {video.name} have "
@@ -101,9 +105,10 @@ def read_late_prompt(
     first, a label out of range, and an object without a stroke where it appears.
     """
     maps: dict[str, Appearance] = {}
+    frames, legend = {picture.stem: picture for picture in video.frames}, Legend()
     for frame, numbers in video.appearances().items():
         path = tree.scribble(video.name, frame, numbers)
-        strokes = read_labels(path)
+        strokes = _read(path, frames[frame], video.num_objects, legend)
         first = next(iter(maps.values())).scribble if maps else strokes
         if strokes.shape != first.shape:
             raise InputError(
@@ -120,6 +125,23 @@ def read_late_prompt(
         maps[frame] = Appearance(scribble, path)
     (scribble, path), *_ = maps.values()
     return Prompt(scribble, video.num_objects, path, dict(list(maps.items())[1:]))
+
+
+def _read(
+    path: Path, frame: Path | None, num_objects: int | None, legend: Legend | None = None
+) -> np.ndarray:
+    """Labels of a map, or of strokes painted in colours, which are told once."""
+    read_frame = functools.partial(read_image, frame) if frame else None
+    options = PaintOptions(read_frame, None, num_objects, legend or Legend())
+    try:
+        labels, how, _ = read_strokes_file(path, options)
+    except InputError as error:
+        if "--background-color" in str(error):
+            raise InputError(f"{error} of scripts/convert_scribbles.py") from None
+        raise
+    if how:
+        warnings.warn(f"{path}: {how}", stacklevel=2)
+    return labels
 
 
 def _check_strokes(

@@ -5,15 +5,16 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-_FRINGE_SHARE = 0.4  # of strokes' borders; where strokes merely touch, it is a few per cent
+SUSPECT, CERTAIN = 0.4, 0.55
+"""Shares of strokes' borders; where strokes merely touch, it is a few per cent."""
 _PLATEAU_SHARE = 0.25  # of a patch's pixels that have its label, where it was drawn with one
 
 
-def is_blended(labels: np.ndarray) -> bool:
+def is_blended(labels: np.ndarray, share: float) -> bool:
     """Whether steps from stroke to nothing pass through labels in between.
 
     They do where strokes were anti-aliased, or resized by interpolation: hardly any label above
-    the lowest then lies directly beside 0. labels: uint8 [H, W].
+    the lowest then lies directly beside 0. labels: uint8 [H, W]; share: SUSPECT or CERTAIN.
     """
     square = np.ones((3, 3), np.uint8)
     by_nothing = (labels > 0) & (cv2.erode(labels, square) == 0)
@@ -22,7 +23,7 @@ def is_blended(labels: np.ndarray) -> bool:
     between = by_nothing & (cv2.dilate(labels, square) > labels)
     direct = by_nothing & ~between & (labels > labels[labels > 0].min())
     fringe = np.count_nonzero(between)
-    return fringe > 8 and fringe > _FRINGE_SHARE * (fringe + np.count_nonzero(direct))
+    return fringe > 8 and fringe > share * (fringe + np.count_nonzero(direct))
 
 
 def join_blends(labels: np.ndarray) -> np.ndarray | None:

@@ -120,15 +120,10 @@ def separate(picture: np.ndarray, opacity: np.ndarray | None, ground: Ground) ->
     return _in_order(colours, index)
 
 
-def exact_colours(picture: np.ndarray, inked: np.ndarray, most: int) -> Separated | None:
-    """Each colour by itself, where there are at most so many; None where there are more.
-
-    picture: uint8 [H, W, 3]; inked: bool [H, W], the strokes' pixels.
-    """
+def exact_colours(picture: np.ndarray, inked: np.ndarray) -> Separated:
+    """Each colour by itself. picture: uint8 [H, W, 3]; inked: bool [H, W], the strokes' pixels."""
     codes = picture[inked].astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     found, inverse = np.unique(codes, return_inverse=True)
-    if len(found) > most:
-        return None
     colours = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1).astype(np.uint8)
     index = np.zeros(inked.shape, np.int16)
     index[inked] = inverse + 1

@@ -16,29 +16,32 @@ import numpy as np
 from PIL import Image
 
 from rhmnet.errors import InputError
-from rhmnet.files.antialiasing import is_blended, join_blends
+from rhmnet.files.antialiasing import CERTAIN, is_blended, join_blends
 from rhmnet.files.bmp import read_indexed
 from rhmnet.files.colour import davis_number
 from rhmnet.files.decoding import BMP_MAGIC, JPEG_MAGIC, open_pillow, read_bytes
 from rhmnet.files.images import read_image, stored_orientation
 from rhmnet.files.label_maps import read_labels
-from rhmnet.files.legend import PaintOptions, davis_numbers, number_strokes
+from rhmnet.files.legend import PaintOptions, number_strokes
 from rhmnet.files.orientation import upright
 from rhmnet.files.painting import Ground, NotClear, exact_colours, find_ground, separate
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, davis_palette, from_disk
 
 PAINTED_SUFFIXES = (".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".jpg", ".jpeg")
 _WANTED = "strokes: a label map, or a picture painted in an editor"
+_STRAY_SHARE = 0.05  # of strokes' pixels in other colours than DAVIS', where the rest is in its
 _DARKEST_PAINT = 64  # grey RGB below it is a label map that was saved as RGB
 
 
-class Reading(NamedTuple):
+class UnderstoodStrokes(NamedTuple):
     """Strokes, and how they were understood."""
 
     labels: np.ndarray
     """uint8 [H, W]: 0 none, 1.. objects, 255 background; of a label map its values."""
     how: str | None
     """One line; None for a label map that was read as it is."""
+    blended: bool = False
+    """Whether it is a label map whose edges were anti-aliased."""
 
 
 def read_scribble(
@@ -96,7 +99,7 @@ def unclear_labels(maps: Sequence[np.ndarray], num_objects: int | None, option: 
     return None
 
 
-def read_strokes_file(path: str | Path, options: PaintOptions) -> Reading:
+def read_strokes_file(path: str | Path, options: PaintOptions) -> UnderstoodStrokes:
     """Read strokes from a label map or a painted picture; raises InputError that names the file."""
     picture, data = _open(path)
     lossy = _is_lossy(picture, data)
@@ -128,10 +131,10 @@ def _is_lossy(picture: Image.Image, data: bytes) -> bool:
     return picture.format in ("JPEG", "MPO", "AVIF", "JPEG2000") or data[12:16] == b"VP8 "
 
 
-def _read_map(path: str | Path) -> Reading:
+def _read_map(path: str | Path) -> UnderstoodStrokes:
     labels = read_labels(path)
-    if not is_blended(labels):
-        return Reading(labels, None)
+    if not is_blended(labels, CERTAIN):
+        return UnderstoodStrokes(labels, None)
     joined = join_blends(labels)
     if joined is None:
         raise InputError(
@@ -139,7 +142,7 @@ def _read_map(path: str | Path) -> Reading:
             "without anti-aliasing (nearest neighbours), or paint in colours"
         )
     found = ", ".join(map(str, np.unique(joined[joined > 0]).tolist()))
-    return Reading(joined, f"anti-aliased: greys in between were joined to {found}")
+    return UnderstoodStrokes(joined, f"anti-aliased: greys in between were joined to {found}", True)
 
 
 def _is_painted(picture: Image.Image, lossy: bool) -> bool:
@@ -173,7 +176,7 @@ def _palette(picture: Image.Image) -> np.ndarray:
     return np.concatenate([said, np.zeros((256 - len(said), 3), np.uint8)])
 
 
-def _read_painted(rgba: np.ndarray, lossy: bool, options: PaintOptions) -> Reading:
+def _read_painted(rgba: np.ndarray, lossy: bool, options: PaintOptions) -> UnderstoodStrokes:
     colours, opacity = rgba[..., :3], rgba[..., 3]
     if (opacity < 128).any():
         if not (opacity >= 128).any():
@@ -182,16 +185,23 @@ def _read_painted(rgba: np.ndarray, lossy: bool, options: PaintOptions) -> Readi
     else:
         values = _grey_labels(colours)
         if values is not None:
-            return Reading(values, "labels saved as RGB: read as values")
+            return UnderstoodStrokes(values, "labels saved as RGB: read as values")
         frame = options.frame() if callable(options.frame) else options.frame
         ground = _ground_of(colours, frame, lossy)
         inked = (colours != ground.pixels).any(axis=2)
-    exact = exact_colours(colours, inked, most=255)
-    if exact is not None and len(exact.colours) and davis_numbers(exact.colours, 0):
-        found = exact
-    else:
-        found = separate(colours, opacity, ground)
-    return Reading(*number_strokes(found, ground, options))
+    known = inked & _is_davis(colours)
+    others = np.count_nonzero(inked) - np.count_nonzero(known)
+    if known.any() and others <= _STRAY_SHARE * np.count_nonzero(inked):
+        labels, how = number_strokes(exact_colours(colours, known), ground, options)
+        dropped = f"; {others} pixels of other colours (anti-aliasing) dropped" if others else ""
+        return UnderstoodStrokes(labels, how + dropped)
+    return UnderstoodStrokes(*number_strokes(separate(colours, opacity, ground), ground, options))
+
+
+def _is_davis(colours: np.ndarray) -> np.ndarray:
+    """bool [H, W]: pixels in the very colour of a label of DAVIS' palette."""
+    place = np.array([1 << 16, 1 << 8, 1], np.uint32)
+    return np.isin(colours.astype(np.uint32) @ place, davis_palette()[1:].astype(np.uint32) @ place)
 
 
 def _ground_of(colours: np.ndarray, frame: np.ndarray | None, lossy: bool) -> Ground:

@@ -12,6 +12,7 @@ import numpy as np
 
 from rhmnet.errors import InputError
 from rhmnet.files.json_files import read_json
+from rhmnet.files.legend import PaintOptions
 from rhmnet.files.listing import walk
 from rhmnet.labels import BACKGROUND
 from rhmnet.tools.scribbles.drawing import Drawing, check_drawing, clip, rasterize, trace
@@ -36,22 +37,30 @@ class ConvertOptions:
     size: tuple[int, int] | None = None  # H, W of the image, for lines; None: as the file says
     num_objects: int | None = None  # N; None: the largest object, in maps the largest label - 1
     thickness: float = 7.0  # of lines without any, pixels at 480p
+    background_color: str | None = None  # of painted background strokes
 
 
 def convert(
-    source: Path, target: Path, to: str, options: ConvertOptions, saliency: bool = False
+    source: Path,
+    target: Path,
+    to: str,
+    options: ConvertOptions,
+    saliency: bool = False,
+    guessed: list[Path] | None = None,
 ) -> list[str]:
     """Convert a file, or all files of a folder into a folder with the same names.
 
     to: a key of SUFFIXES. saliency: maps in `source` are 0 unlabelled, 1 foreground, 2 background.
-    Returns what was dropped, one line a file and kind. Raises InputError that names the file.
+    guessed: gets the maps whose largest label was taken for the background without being said.
+    Returns what was dropped, and how painted strokes were read, one line a file and kind. Raises
+    InputError that names the file.
     """
     if source.is_file():
         if target.is_dir() or not target.suffix:
             target = target / source.with_suffix(SUFFIXES[to]).name
         elif target.suffix.lower() != SUFFIXES[to]:
             raise InputError(f"{target}: expected a name that ends in {SUFFIXES[to]} for {to}")
-        return convert_file(source, target, to, options, saliency)
+        return convert_file(source, target, to, options, saliency, guessed)
     if not source.is_dir():
         raise InputError(f"{source}: no such file or folder; name scribbles to convert")
     suffixes = set(SUFFIXES.values())
@@ -66,12 +75,17 @@ def convert(
             raise InputError(f"{path}: {targets[out]} would also become {out}; rename one of them")
     notes: list[str] = []
     for out, path in targets.items():
-        notes += convert_file(path, out, to, options, saliency)
+        notes += convert_file(path, out, to, options, saliency, guessed)
     return notes
 
 
 def convert_file(
-    source: Path, target: Path, to: str, options: ConvertOptions, saliency: bool = False
+    source: Path,
+    target: Path,
+    to: str,
+    options: ConvertOptions,
+    saliency: bool = False,
+    guessed: list[Path] | None = None,
 ) -> list[str]:
     """Convert one file; see `convert`. The frames of a DAVIS JSON that has several become
     `<target without suffix>/<frame>.bmp` and so on.
@@ -80,6 +94,7 @@ def convert_file(
     if target.resolve() == source.resolve():
         raise InputError(f"{source}: would be replaced by itself; name another target")
     notes: list[str] = []
+    how = None
     try:
         if kind in LINES:
             drawings = _read_lines(source, kind, options)
@@ -92,13 +107,17 @@ def convert_file(
                 notes += drawing.dropped
                 _write_lines_as(drawing, one, to, options, notes)
         else:
-            labels, num_objects = maps.read(source, options.num_objects, saliency, notes)
+            paint = PaintOptions(None, options.background_color, options.num_objects)
+            labels, num_objects, how, sure = maps.read(source, paint, saliency)
+            if guessed is not None and not sure:
+                guessed.append(source)
             _write_labels_as(labels, num_objects, target, to, notes)
     except ValueError as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{source}: {error}") from None
-    return [f"{source}: dropped {note}" for note in dict.fromkeys(notes)]
+    lines = [f"{source}: dropped {note}" for note in dict.fromkeys(notes)]
+    return [f"{source}: {how}", *lines] if how else lines
 
 
 def detect(path: Path) -> str:

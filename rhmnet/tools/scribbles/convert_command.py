@@ -48,12 +48,27 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet scribbles conver
         default=ConvertOptions.thickness,
         help="of lines that do not say it, pixels at 480p (default %(default)s)",
     )
+    parser.add_argument(
+        "--background-color",
+        metavar="COLOR",
+        help="of background strokes that were painted, as white or '#ff8800'; none: no color is "
+        "the background's",
+    )
     arguments = parser.parse_args(argv)
     to = arguments.to or BY_SUFFIX.get(arguments.target.suffix.lower())
     if to is None:
         raise InputError(f"{arguments.target}: say with --to what to write")
     size = parse_size(arguments.size) if arguments.size else None
-    options = ConvertOptions(size, arguments.num_objects, arguments.thickness)
-    for note in convert(arguments.source, arguments.target, to, options, arguments.saliency):
+    options = ConvertOptions(
+        size, arguments.num_objects, arguments.thickness, arguments.background_color
+    )
+    guessed: list[Path] = []
+    notes = convert(arguments.source, arguments.target, to, options, arguments.saliency, guessed)
+    for note in notes:
         print(note)
+    if guessed:
+        print(
+            f"{guessed[0]}{' and others' if len(guessed) > 1 else ''}: the largest label is read "
+            "as the background's, as no pixel is 255; if it is an object's, give --num-objects"
+        )
     print(f"{arguments.target}: written")

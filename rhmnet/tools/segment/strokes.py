@@ -152,7 +152,7 @@ def _read_maps(
         path, labels = places[frame]
         if labels is None:
             painting.frame = functools.partial(_picture, source, frame)
-            labels, how = read_strokes_file(path, painting)
+            labels, how, _ = read_strokes_file(path, painting)
             labels = _fitted(path, labels, source, options)
             notes += [f"{path.name}: {how}"] if how else []
             plain += [] if how else [labels]

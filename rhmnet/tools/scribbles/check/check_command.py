@@ -36,6 +36,12 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet scribbles check"
     )
     parser.add_argument("--images", type=Path, help="images of your own, flat or a folder a video")
     parser.add_argument("--scribbles", type=Path, help="the scribbles that lie on them")
+    parser.add_argument(
+        "--background-color",
+        metavar="COLOR",
+        help="of background strokes that were painted, as white or '#ff8800'; none: no color is "
+        "the background's (with --images)",
+    )
     parser.add_argument("--arrange", type=Path, help="folder of unpacked archives to put into ROOT")
     parser.add_argument("--copy", action="store_true", help="arrange copies instead of links")
     parser.add_argument(
@@ -52,7 +58,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet scribbles check"
     if arguments.arrange:
         for target, source in arrange(arguments.arrange, root, arguments.copy):
             print(f"{target} {'copied from' if arguments.copy else 'links to'} {source}")
-    report = check_own(*own) if all(own) else check_root(root)
+    report = check_own(*own, arguments.background_color) if all(own) else check_root(root)
     for finding in report.findings:
         print(finding)
     errors = sum(finding.severe for finding in report.findings)

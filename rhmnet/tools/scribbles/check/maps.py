@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import Image
 
 from rhmnet.errors import InputError
-from rhmnet.files.images import image_size, is_whole_jpeg
-from rhmnet.files.label_maps import read_labels
-from rhmnet.labels import BACKGROUND
+from rhmnet.files.antialiasing import SUSPECT, is_blended
+from rhmnet.files.images import image_size, is_whole_jpeg, read_image
+from rhmnet.files.scribble_file import read_strokes_file
+from rhmnet.labels import BACKGROUND, to_disk
 from rhmnet.tools.scribbles.check.report import Report
 
-_FRINGE_SHARE = 0.4  # of strokes' borders; where strokes merely touch, it is a few per cent
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 _CONVERT = "scripts/convert_scribbles.py"
 
 
-def check_map(path: Path, image: Path | None, report: Report) -> np.ndarray | None:
+def check_map(
+    path: Path, image: Path | None, report: Report, painted: bool = False
+) -> np.ndarray | None:
     """Report what is wrong with a scribble file; returns its labels, None if they are no use.
 
-    image: the frame that it lies on; its size must be the same.
+    image: the frame that it lies on; its size must be the same. painted: whether strokes painted
+    in colours may stay so; loaders of training read label maps alone.
     """
-    labels = _read(path, report)
+    labels = _read(path, image, report, painted)
     if labels is None:
         return None
     size = _image_size(image, report)
@@ -39,13 +40,6 @@ def check_map(path: Path, image: Path | None, report: Report) -> np.ndarray | No
         )
     if not labels.any():
         report.error(path, "empty: no stroke in it", "draw at least one stroke")
-        return None
-    if _is_blended(labels):
-        report.error(
-            path,
-            "anti-aliased edges: labels in between run along the strokes",
-            "draw and resize without anti-aliasing (nearest neighbours)",
-        )
         return None
     if (labels == BACKGROUND).any():
         report.error(
@@ -85,24 +79,41 @@ def check_order(folder: Path, names: Sequence[str], report: Report) -> None:
         )
 
 
-def _read(path: Path, report: Report) -> np.ndarray | None:
+def _read(path: Path, image: Path | None, report: Report, painted: bool) -> np.ndarray | None:
+    """Labels as on disk."""
+    frame = None if image is None else functools.partial(_frame, image)
     try:
-        with Image.open(path) as image:
-            mode = image.mode
-    except _UNREADABLE:
-        mode = "unreadable"  # read_labels says how
-    if mode in ("RGB", "RGBA", "CMYK", "YCbCr"):
-        report.error(
-            path,
-            f"{mode} where a label map should be",
-            f"save label values, or {_CONVERT} --to bmp where it has the colours of DAVIS' palette",
-        )
-        return None
-    try:
-        return read_labels(path)
+        labels, how, blended = read_strokes_file(path, report.paint_options(frame))
+        blended |= how is None and is_blended(labels, SUSPECT)
     except InputError as error:
         what = str(error).removeprefix(f"{path}: ")
         report.error(path, what, "save it again as 8-bit BMP or PNG")
+        return None
+    if blended:
+        report.error(
+            path,
+            "anti-aliased edges: labels in between run along the strokes",
+            "draw and resize without anti-aliasing (nearest neighbours)",
+        )
+        return None
+    if how is None:
+        return labels
+    if painted:
+        report.note(path, how, "if that is wrong, paint on a transparent layer")
+    else:
+        report.error(
+            path,
+            f"RGB where a label map should be ({how})",
+            f"save label values; {_CONVERT} --to bmp makes them of such colours",
+        )
+    count = report.painted[path] = int(labels[labels < BACKGROUND].max(initial=0))
+    return to_disk(labels, count)
+
+
+def _frame(image: Path) -> np.ndarray | None:
+    try:
+        return read_image(image)
+    except InputError:  # told of the image itself
         return None
 
 
@@ -117,17 +128,3 @@ def _image_size(image: Path | None, report: Report) -> tuple[int, int] | None:
     except InputError as error:
         report.error(image, str(error).removeprefix(f"{image}: "), "replace the file")
         return None
-
-
-def _is_blended(labels: np.ndarray) -> bool:
-    """Whether steps from stroke to nothing pass through labels in between.
-
-    They do where strokes were anti-aliased, or resized by interpolation: hardly any label above
-    the lowest then lies directly beside 0.
-    """
-    square = np.ones((3, 3), np.uint8)
-    by_nothing = (labels > 0) & (cv2.erode(labels, square) == 0)
-    between = by_nothing & (cv2.dilate(labels, square) > labels)
-    direct = by_nothing & ~between & (labels > labels[labels > 0].min())
-    fringe = np.count_nonzero(between)
-    return fringe > 8 and fringe > _FRINGE_SHARE * (fringe + np.count_nonzero(direct))

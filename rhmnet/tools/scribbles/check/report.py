@@ -11,7 +11,8 @@ import numpy as np
 
 from rhmnet.errors import InputError
 from rhmnet.files.images import read_image
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.legend import Frame, PaintOptions
+from rhmnet.files.scribble_file import read_strokes_file
 from rhmnet.labels import BACKGROUND
 from rhmnet.visualize import contact_sheet, draw_scribble
 
@@ -70,6 +71,18 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
+    painted: dict[Path, int] = field(default_factory=dict)
+    """N of files that were painted in colours: their background, where there is any, is N + 1."""
+    background_color: str | None = None
+    """Of painted background strokes, as the user says."""
+
+    def paint_options(self, frame: Frame) -> PaintOptions:
+        """How to understand a painted file."""
+        return PaintOptions(frame, self.background_color)
+
+    def background_of(self, path: Path, labels: np.ndarray) -> int:
+        """The label of the background in a map as on disk: the largest, where it does not say."""
+        return self.painted[path] + 1 if path in self.painted else int(labels.max())
 
     def error(self, where: Path, what: str, remedy: str) -> None:
         """Add what would break training or evaluation."""
@@ -110,15 +123,23 @@ class Report:
         pictures, captions = [], []
         for sample in _spread(self.samples, SHEET_PICTURES):
             try:
-                image, labels = read_image(sample.image), read_labels(sample.scribble)
+                image = read_image(sample.image)
+                labels, how, _ = read_strokes_file(sample.scribble, self.paint_options(image))
             except InputError:
                 continue
             if image.shape[:2] == labels.shape:
                 strokes = np.where(labels == sample.background, np.uint8(BACKGROUND), labels)
                 pictures.append(draw_scribble(image, strokes))
                 name = f"{sample.scribble.parent.name}/{sample.scribble.stem}"
-                captions.append(name.encode("ascii", "replace").decode()[-28:])
+                name = name.encode("ascii", "replace").decode()[-28:]
+                captions.append(f"{sample.scribble.stem[-12:]}: {_short(how)}" if how else name)
         return contact_sheet(pictures, captions, SHEET_COLUMNS) if pictures else None
+
+
+def _short(how: str) -> str:
+    """How a file was read, in a caption's few letters."""
+    legend = how.partition(": ")[2].replace(" → object ", "=").replace("background: ", "bg=")
+    return legend.encode("ascii", "replace").decode()[:34]
 
 
 def _cells(row: Row) -> tuple[str, ...]:

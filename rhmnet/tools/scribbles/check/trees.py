@@ -58,12 +58,15 @@ def check_root(root: Path) -> Report:
     return report
 
 
-def check_own(images: Path, scribbles: Path) -> Report:
-    """Check folders of one's own: images and scribbles side by side, or a folder a video."""
+def check_own(images: Path, scribbles: Path, background_color: str | None = None) -> Report:
+    """Check folders of one's own: images and scribbles side by side, or a folder a video.
+
+    background_color: of painted background strokes.
+    """
     for folder in (images, scribbles):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; name the folders of images and scribbles")
-    report = Report()
+    report = Report(background_color=background_color)
     _check_own(images, scribbles, report)
     return report
 
@@ -71,7 +74,7 @@ def check_own(images: Path, scribbles: Path) -> Report:
 def _check_own(images: Path, scribbles: Path, report: Report) -> None:
     flat, pictures = places.scribbles(scribbles), places.images(images)
     if not flat:
-        check_videos(scribbles.name, images, scribbles, report)
+        check_videos(scribbles.name, images, scribbles, report, painted=True)
         return
     row = Row(scribbles.name)
     report.rows.append(row)
@@ -81,12 +84,13 @@ def _check_own(images: Path, scribbles: Path, report: Report) -> None:
     for stem, path in flat.items():
         if stem not in pictures:
             report.error(path, "no image of the same name", "name the scribble as its image")
-        labels = check_map(path, pictures.get(stem), report)
+        labels = check_map(path, pictures.get(stem), report, painted=True)
         if labels is not None:
-            report.count_image(row, labels, int(labels.max()), pictures.get(stem), path)
+            background = report.background_of(path, labels)
+            report.count_image(row, labels, background, pictures.get(stem), path)
             found = set(np.unique(labels).tolist()) - {0}
             check_gaps(path, found, max(found), report)
-            if len(found) == 1:
+            if len(found) == 1 or background not in found:
                 report.error(path, "no background label", "draw background strokes: label N + 1")
 
 

@@ -39,7 +39,7 @@ def check_first_frames(
             report.error(
                 frames / video, "no images", "put the video there, or take it off the list"
             )
-        labels = check_map(path, image, report)
+        labels = check_map(path, image, report, painted=True)
         if labels is None:
             continue
         found = set(np.unique(labels).tolist()) - {0}
@@ -93,7 +93,7 @@ def check_appearances(root: Path, frames: Path | None, report: Report) -> None:
                 report.error(folder / video, what, f"draw {frame}.bmp")
                 continue
             path = scribbles[frame]
-            labels = check_map(path, pictures.get(frame), report)
+            labels = check_map(path, pictures.get(frame), report, painted=True)
             if labels is None:
                 continue
             row.count(labels, background)

@@ -25,11 +25,13 @@ def check_videos(
     report: Report,
     names: Sequence[str] | None = None,
     annotations: Path | None = None,
+    painted: bool = False,
 ) -> None:
     """Videos with a scribble for each frame, `<folder>/<video>/<frame>.bmp`.
 
     names: the videos that must be there; None takes those of either folder. annotations: dense
-    masks by video, which tell objects from background where they are there.
+    masks by video, which tell objects from background where they are there. painted: whether
+    strokes painted in colours may stay so.
     """
     row = Row(name)
     report.rows.append(row)
@@ -43,11 +45,16 @@ def check_videos(
     for video in names:
         masks = annotations / video if annotations is not None else None
         images = None if frames is None else frames / video
-        _check_video(images, folder / video, masks, row, report)
+        _check_video(images, folder / video, masks, row, report, painted)
 
 
 def _check_video(
-    images: Path | None, folder: Path, masks: Path | None, row: Row, report: Report
+    images: Path | None,
+    folder: Path,
+    masks: Path | None,
+    row: Row,
+    report: Report,
+    painted: bool,
 ) -> None:
     pictures = {} if images is None else places.images(images)
     scribbles = places.scribbles(folder)
@@ -60,12 +67,13 @@ def _check_video(
     check_order(folder, list(scribbles), report)
     found: dict[Path, set[int]] = {}
     for stem, path in scribbles.items():
-        labels = check_map(path, pictures.get(stem), report)
+        labels = check_map(path, pictures.get(stem), report, painted)
         if labels is not None:
             found[path] = set(np.unique(labels).tolist()) - {0}
-            row.count(labels, max(found[path]))
+            background = report.background_of(path, labels)
+            row.count(labels, background)
             if stem in pictures:
-                report.samples.append(Sample(pictures[stem], path, max(found[path])))
+                report.samples.append(Sample(pictures[stem], path, background))
     if not found:
         return
     row.objects += len(set().union(*found.values())) - 1

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from rhmnet.errors import InputError
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.legend import PaintOptions
+from rhmnet.files.scribble_file import read_strokes_file
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, to_disk
 from rhmnet.tools.scribbles.drawing import guess_num_objects
 from rhmnet.tools.scribbles.placing import replacing
@@ -17,32 +19,44 @@ from rhmnet.visualize import davis_palette
 SALIENCY_BACKGROUND = 2
 
 
-def read(
-    path: Path, num_objects: int | None, saliency: bool, notes: list[str]
-) -> tuple[np.ndarray, int]:
-    """Labels (uint8 [H, W], as on disk) and N of a map; 255 becomes N + 1, the background's label.
+class Map(NamedTuple):
+    """Labels of a file, and how they were understood."""
 
-    Colours of DAVIS' palette are taken for labels; others are dropped, and `notes` say so.
-    num_objects: N; None guesses it. saliency: values are 0 unlabelled, 1 foreground, 2 background.
+    labels: np.ndarray
+    """uint8 [H, W], as on disk: N + 1 is the background's."""
+    num_objects: int
+    how: str | None
+    """One line, for strokes painted in colours."""
+    sure: bool
+    """False where the largest label was taken for the background's, and nothing said so."""
+
+
+def read(path: Path, paint: PaintOptions, saliency: bool) -> Map:
+    """A label map, or strokes painted in colours; 255 becomes N + 1, the background's label.
+
+    paint: how to understand colours, and N; None guesses it. saliency: values are 0 unlabelled,
+    1 foreground, 2 background.
     Raises InputError that names the file.
     """
-    colours = _colours(path)
-    labels = read_labels(path) if colours is None else _colours_to_labels(path, colours, notes)
+    labels, how, _ = read_strokes_file(path, paint)
     if saliency:
         if labels.max(initial=0) > SALIENCY_BACKGROUND:
             raise InputError(
                 f"{path}: label {labels.max()} found; expected 0 unlabelled, 1 foreground, "
                 "2 background"
             )
-        return labels, 1
-    count = guess_num_objects(labels) if num_objects is None else num_objects
+        return Map(labels, 1, how, True)
     largest = int(labels[labels < BACKGROUND].max(initial=0))
+    count = paint.num_objects
+    if count is None:
+        count = largest if how else guess_num_objects(labels)
     if largest > count + 1 or count > MAX_OBJECTS:
         raise InputError(
             f"{path}: label {largest} found; expected at most {min(count, MAX_OBJECTS) + 1}, the "
             "background's; renumber the labels or give another --num-objects"
         )
-    return to_disk(labels, count), count
+    sure = bool(how) or paint.num_objects is not None or count == largest
+    return Map(to_disk(labels, count), count, how, sure)
 
 
 def write_map(path: Path, labels: np.ndarray) -> None:
@@ -57,26 +71,3 @@ def write_palette_map(path: Path, labels: np.ndarray) -> None:
     image.putpalette(davis_palette().tobytes())
     with replacing(path) as partial:
         image.save(partial, format="PNG")
-
-
-def _colours(path: Path) -> np.ndarray | None:
-    """uint8 [H, W, 3] of a picture with colours; None for any other file."""
-    try:
-        with Image.open(path) as image:
-            return np.array(image.convert("RGB")) if image.mode in ("RGB", "RGBA") else None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return None  # read_labels says what is wrong with it
-
-
-def _colours_to_labels(path: Path, colours: np.ndarray, notes: list[str]) -> np.ndarray:
-    codes = colours.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    palette = davis_palette().astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    order = np.argsort(palette)
-    place = order[np.searchsorted(palette, codes, sorter=order).clip(max=255)]
-    known = palette[place] == codes
-    if not (known & (place > 0)).any():
-        raise InputError(f"{path}: none of its colours is in DAVIS' palette; save a label map")
-    unknown = int(np.count_nonzero(~known))
-    if unknown:
-        notes.append(f"{unknown} pixels of colours between labels (anti-aliasing)")
-    return np.where(known, place, 0).astype(np.uint8)
