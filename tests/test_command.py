@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import platform
 import subprocess
@@ -74,3 +75,14 @@ def test_an_old_glibc_gets_the_most_it_takes(
     monkeypatch.setattr(command.ctypes, "CDLL", lambda _: Libc)
     assert command.keep_freed_memory() is bool(expected)
     assert taken == expected
+
+
+def test_a_name_that_is_no_utf8_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python refuses such characters on a terminal whose locale is UTF-8 by name."""
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "utf-8", errors="strict"))
+    with pytest.raises(SystemExit) as ended:
+        command.run_command(lambda: print("wrote a\udcffb"))
+    sys.stdout.flush()
+    assert ended.value.code == 0
+    assert written.getvalue() == b"wrote a\\udcffb\n"

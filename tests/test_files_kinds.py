@@ -195,6 +195,8 @@ def test_pipes_and_jpeg_labels_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(InputError, match="no regular file"):
         read_image(tmp_path / "pipe.png")
+    with pytest.raises(InputError, match="no regular file"):
+        image_size(tmp_path / "pipe.png")
     Image.fromarray(labels_of()).save(tmp_path / "a.jpg")
     (tmp_path / "a.jpg").rename(tmp_path / "a.png")
     with pytest.raises(InputError, match="JPEG, which changes values"):

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from rhmnet.errors import InputError
 from rhmnet.files.json_files import read_json
+from rhmnet.files.listing import list_files
 from rhmnet.files.locking import LOCK, alone_in
 from rhmnet.files.names import check_name
 from rhmnet.files.writing import TEMPORARY, make_folder, refused_by_name, remove, write_json
@@ -147,7 +148,7 @@ def check_newer(folder: Path, names: Sequence[str], checkpoint: Path) -> None:
         raise InputError(f"--checkpoint {checkpoint}: no such file")
     written = checkpoint.stat().st_mtime
     for name in names:
-        for mask in sorted((folder / name).glob("*.png")):
+        for mask in list_files(folder / name, (".png",)):
             if mask.stat().st_mtime < written:
                 raise InputError(f"{mask}: older than the weights in {checkpoint}; track again")
 

@@ -32,25 +32,30 @@ _NEW_SUBFILE_TYPE = 254
 
 def read_bytes(path: str | Path, wanted: str) -> bytes:
     """A file's content. Raises InputError that names it and says that it was to be `wanted`."""
+    check_file(path, wanted)
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected {wanted}") from None
+
+
+def check_file(path: str | Path, wanted: str) -> None:
+    """Raise InputError unless a path is that of a file that may be read into memory."""
     try:
         status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device never ends
-            kind = "is a folder" if stat.S_ISDIR(status.st_mode) else "is no regular file"
-            raise InputError(f"{path}: cannot be read, it {kind}; expected {wanted}")
-        if status.st_size > _MAX_BYTES:
-            raise broken(path, wanted, f"it has {status.st_size} bytes")
-        data = Path(path).read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected {wanted}") from None
-    except InputError:
-        raise
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected {wanted}") from None
     except ValueError:  # a NUL in the name
         raise InputError(f"{str(path)!r}: no name of a file; expected {wanted}") from None
-    if not data:
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device never ends
+        kind = "is a folder" if stat.S_ISDIR(status.st_mode) else "is no regular file"
+        raise InputError(f"{path}: cannot be read, it {kind}; expected {wanted}")
+    if status.st_size == 0:
         raise broken(path, wanted, "it is empty")
-    return data
+    if status.st_size > _MAX_BYTES:
+        raise broken(path, wanted, f"it has {status.st_size} bytes")
 
 
 def open_pillow(path: str | Path, data: bytes, wanted: str) -> Image.Image:
@@ -134,7 +139,7 @@ def decoding(path: str | Path, wanted: str) -> Iterator[None]:
     except Image.DecompressionBombError:
         raise broken(path, wanted, f"its header says more than {MAX_PIXELS} pixels") from None
     except UnidentifiedImageError:
-        raise broken(path, wanted, "it is no image of a kind that is known here") from None
+        raise broken(path, wanted, "it is no image of a kind known here (PNG is)") from None
     except MemoryError:
         raise broken(path, wanted, "there is not enough memory for it") from None
     except Exception as error:  # of damaged bytes: KeyError, TypeError, struct.error, ...

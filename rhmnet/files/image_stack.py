@@ -10,7 +10,7 @@ from PIL import Image
 
 from rhmnet.errors import InputError
 from rhmnet.files import png
-from rhmnet.files.decoding import broken, decoding, open_header, pages_of, read_bytes
+from rhmnet.files.decoding import broken, check_file, decoding, open_header, pages_of, read_bytes
 from rhmnet.files.image_sequence import DEFAULT_FPS, Frames
 from rhmnet.files.images import stored_orientation, to_rgb
 from rhmnet.files.orientation import swaps_sides, upright
@@ -22,6 +22,7 @@ _WANTED = "a stack of frames"
 
 def count_frames(path: Path) -> int:
     """The number of frames in an image file. Raises InputError if it is none."""
+    check_file(path, "an image")
     with decoding(path, "an image"), open(path, "rb") as file:
         return len(pages_of(open_header(path, file, "an image")))
 

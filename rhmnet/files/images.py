@@ -20,6 +20,7 @@ from rhmnet.files.decoding import (
     BMP_MAGIC,
     JPEG_MAGIC,
     broken,
+    check_file,
     check_pixels,
     decoding,
     open_header,
@@ -53,19 +54,20 @@ def read_image(path: str | Path) -> np.ndarray:
 
 def image_size(path: str | Path) -> tuple[int, int]:
     """H, W of the image that `read_image` gives, of its header alone; its pixels may be damaged."""
-    with decoding(path, _WANTED), open(path, "rb") as file:
-        if not file.read(1):
-            raise broken(path, _WANTED, "it is empty")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            if data[:3] == JPEG_MAGIC:
-                header = jpeg.inspect(data, size_only=True)
-                size, turn = header.size, header.orientation
-                check_pixels(path, _WANTED, size)
-            else:
-                file.seek(0)
-                with open_header(path, file, _WANTED) as image:
-                    refuse_several(path, image)
-                    size, turn = image.size[::-1], stored_orientation(data)
+    check_file(path, _WANTED)
+    with (
+        decoding(path, _WANTED),
+        open(path, "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
+        if data[:3] == JPEG_MAGIC:
+            header = jpeg.inspect(data, size_only=True)
+            size, turn = header.size, header.orientation
+            check_pixels(path, _WANTED, size)
+        else:
+            with open_header(path, file, _WANTED) as image:
+                refuse_several(path, image)
+                size, turn = image.size[::-1], stored_orientation(data)
     if 0 in size:
         raise broken(path, _WANTED, "it says no size")
     return size[::-1] if swaps_sides(turn) else size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -19,6 +20,9 @@ def run_command(main: Callable[[], int | None], keep_memory: bool = False) -> No
     """
     if keep_memory:
         keep_freed_memory()
+    for stream in (sys.stdout, sys.stderr):  # a name that is no UTF-8 is shown, not raised
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = main()
         sys.stdout.flush()
