@@ -113,9 +113,10 @@ def test_two_processes_by_hand() -> None:
 
 
 def test_the_releases_configurations_take_process_and_ours_batch() -> None:
-    names = ("pre_training", "video_training", "synthetic_pretrain", "synthetic_video")
+    release, ours = ("pre_training", "video_training"), ("synthetic", "small")
+    names = [*release, *(f"{name}_{stage}" for name in ours for stage in ("pretrain", "video"))]
     found = [load_config(name).train.loss_mean for name in names]
-    assert found == ["process", "process", "batch", "batch"]
+    assert found == ["process"] * 2 + ["batch"] * 4
     with pytest.raises(
         InputError, match=r"train\.loss_mean='mean': expected one of process, batch"
     ):
