@@ -150,7 +150,7 @@ ANCHORS = "".join(f"  - &b{i} [{', '.join([f'*b{i - 1}'] * 10)}]\n" for i in ran
         ("? {a: b}\n: 1\n", "line 1: a key must be a name"),
         ("model: " + "[" * 3000 + "]" * 3000, "nested more than 20 deep"),
         ("model: " + "[" * 15 + "x, " * 9000 + "]" * 15, "model must hold"),
-        ("train: {seed: " + "9" * 5000 + "}\n", ""),
+        ("train: {seed: " + "9" * 5000 + "}\n", "mine.yaml: "),
         ("train: {seed: 0x" + "f" * 5000 + "}\n", "seed=a number of 20000 bits: expected 0 to"),
         ("model: {norm: " + "x" * 5000 + "}\n", "model.norm='xxx"),
         ("x" * 900 + ": {}\n", "unknown key xxx"),

@@ -160,9 +160,9 @@ def test_ctrl_c_leaves_masks_and_resume_goes_on(
         (["clip", "--scribble", "2.png", "--frame", "9" * 5000], "--frame: '9999"),
         (["clip", "--scribble", "2.png", "--num-objects", "1.5"], "expected 1 to 253"),
         (["clip", "--scribble", "2.png", "--device", "meta"], "expected auto, cpu"),
-        (["", "--scribble", "2.png"], "a word is empty"),
-        (["clip", "--scribble", ""], "a word is empty"),
-        (["clip", "--scribble", "2.png", "--checkpoint="], "--checkpoint= is empty"),
+        (["", "--scribble", "2.png"], "argument 1: expected a value"),
+        (["clip", "--scribble", ""], "--scribble: expected a value"),
+        (["clip", "--scribble", "2.png", "--checkpoint="], "--checkpoint: expected a value"),
         (
             ["clip", "--scribble", "2.png", "tset.precision=x"],
             "did you mean test",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from rhmnet.errors import InputError
 from rhmnet.evaluation.davis import Davis
 from rhmnet.evaluation.youtube import SETS
 from rhmnet.loading import DEFAULT_CONFIG
+from rhmnet.runtime.launcher import read_launcher
 from rhmnet.runtime.options import CommandParser, whole
 
 RANDOM = ("random", "none")
@@ -145,11 +145,11 @@ def choose_device(device: str | None, gpu: int) -> str:
     if device:
         return device
     if not torch.cuda.is_available():
-        if int(os.environ.get("RANK", "0")) == 0:
+        if read_launcher().rank == 0:
             print(f"--gpu {gpu}: there is no CUDA device; running on the CPU")
         return "cpu"
     # Under a launcher each process takes the GPU of its own number.
-    return "cuda" if int(os.environ.get("WORLD_SIZE", "1")) > 1 else f"cuda:{gpu}"
+    return "cuda" if read_launcher().size > 1 else f"cuda:{gpu}"
 
 
 def find_epoch(config_name: str, epoch: str | None) -> Path:

@@ -75,11 +75,13 @@ class CommandParser(argparse.ArgumentParser):
     ) -> argparse.Namespace:
         """Read the words; None for the process's own. Raises InputError."""
         words = list(sys.argv[1:] if args is None else args)
-        for word in words:
+        for index, word in enumerate(words):
             if not word or (word.startswith("--") and word.endswith("=")):
+                before = words[index - 1] if index else ""
+                named = word or (before if before.startswith("-") else f"argument {index + 1}")
                 raise InputError(
-                    f"{word or 'a word'} is empty; expected a value (a variable of the shell that "
-                    "is not set?)"
+                    f"{named.rstrip('=')}: expected a value, found an empty one (a variable of the "
+                    "shell that is not set?)"
                 )
         if not self._settings:
             return super().parse_args(words, namespace)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from rhmnet.errors import InputError
+from rhmnet.runtime.launcher import meet, read_launcher
 
 _PATIENCE = timedelta(hours=12)
 """How long processes wait for the main one, which may be validating."""
@@ -76,19 +77,19 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
     """Join the processes that a launcher started; without one, run alone.
 
     device: auto, cpu, mps, cuda or cuda:N; under a launcher, cuda means this process's own GPU.
-    Raises InputError for a device that is not there.
+    Raises InputError for a device that is not there, and what `read_launcher` and `meet` raise.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    launcher = read_launcher()
+    chosen = choose_device(device, launcher.local_rank)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    if size == 1:
+    if launcher.size == 1:
         yield Processes(0, 1, chosen, None)
         return
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_PATIENCE)
+    meet(launcher, "nccl" if chosen.type == "cuda" else "gloo", _PATIENCE)
     control = dist.new_group(backend="gloo", timeout=_PATIENCE)
     try:
-        yield Processes(dist.get_rank(), size, chosen, control)
+        yield Processes(launcher.rank, launcher.size, chosen, control)
     except RuntimeError as error:
         if not _another_process_ended(error):
             raise
