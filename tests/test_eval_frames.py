@@ -18,6 +18,7 @@ from rhmnet.evaluation.scoring import score_folder
 from rhmnet.evaluation.youtube import open_youtube_vos
 from rhmnet.evaluation.youtube_runner import score_objects
 from rhmnet.tools.scribbles.check.trees import check_root
+from rhmnet.tools.scribbles.sources.maps import video_jobs
 
 SHAPE = (32, 48)
 
@@ -44,6 +45,15 @@ def test_davis_frames_without_leading_zeros_come_in_order(tmp_path: Path, first:
     assert scores["ant"].shape == (2, 2, FRAMES - 2) and (scores["ant"] == 1).all()
     report = check_root(tmp_path)
     assert any("names do not sort" in str(finding) for finding in report.findings)
+
+
+def test_scribbles_are_made_on_the_frame_that_comes_first(tmp_path: Path) -> None:
+    make_davis(tmp_path, 2017, ("ant",))
+    rename(tmp_path, 8)
+    (first,) = video_jobs(tmp_path / "Annotations/480p", ["ant"], first_only=True)
+    (every,) = video_jobs(tmp_path / "Annotations/480p", ["ant"])
+    assert [path.stem for path in first.maps] == ["8"]
+    assert every.names == tuple(f"ant/{8 + index}" for index in range(FRAMES))
 
 
 def test_strokes_in_a_folder_have_the_first_frames_name(tmp_path: Path) -> None:

@@ -158,3 +158,14 @@ def test_a_file_that_is_no_video_is_not_taken_for_numbered_images(tmp_path: Path
         open_source(str(tmp_path / "a1.dat"))
     with pytest.raises(InputError, match="empty"):
         open_source("")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_the_canvas_of_an_animation_takes_no_memory(tmp_path: Path) -> None:
+    path = write_stack(tmp_path / "s.webp", 3, lossless=True)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"VP8X") + 12  # width and height less one, 3 bytes each
+    data[at : at + 6] = (9999).to_bytes(3, "little") * 2
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="header says 10000x10000"):
+        open_source(str(path))

@@ -21,8 +21,8 @@ from rhmnet.errors import InputError
 from rhmnet.files import png
 
 JPEG_MAGIC, BMP_MAGIC = b"\xff\xd8\xff", b"BM"
-MAX_PIXELS = 178_956_970
-"""Pixels of the largest image that is decoded; Pillow's own bound. A header may say anything."""
+MAX_PIXELS = 1 << 27
+"""Pixels of the largest image that is decoded (16384x8192); a header may say anything."""
 _FORMATS = {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
 """No format is among them that runs a program to be read (EPS), or that holds no pixels."""
 _MAX_BYTES = 1 << 31
@@ -94,11 +94,13 @@ def _silence_pillow() -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def check_pixels(path: str | Path, wanted: str, size: tuple[int, int]) -> None:
+def check_pixels(
+    path: str | Path, wanted: str, size: tuple[int, int], most: int = MAX_PIXELS
+) -> None:
     """Refuse a size (H, W) that no frame has, before memory is taken for it."""
-    if size[0] * size[1] > MAX_PIXELS:
+    if size[0] * size[1] > most:
         raise broken(
-            path, wanted, f"its header says {size[1]}x{size[0]} pixels, {MAX_PIXELS} are the most"
+            path, wanted, f"its header says {size[1]}x{size[0]} pixels, {most} are the most"
         )
 
 

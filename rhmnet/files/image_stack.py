@@ -10,7 +10,16 @@ from PIL import Image
 
 from rhmnet.errors import InputError
 from rhmnet.files import png
-from rhmnet.files.decoding import broken, check_file, decoding, open_header, pages_of, read_bytes
+from rhmnet.files.decoding import (
+    MAX_PIXELS,
+    broken,
+    check_file,
+    check_pixels,
+    decoding,
+    open_header,
+    pages_of,
+    read_bytes,
+)
 from rhmnet.files.image_sequence import DEFAULT_FPS, Frames
 from rhmnet.files.images import stored_orientation, to_rgb
 from rhmnet.files.orientation import swaps_sides, upright
@@ -18,6 +27,7 @@ from rhmnet.files.video_file import file_identity, frames_at_once
 from rhmnet.resizing import resize_image
 
 _WANTED = "a stack of frames"
+_MAX_PIXELS = MAX_PIXELS // 4  # of a frame: an animation's decoder holds several
 
 
 def count_frames(path: Path) -> int:
@@ -46,6 +56,7 @@ class ImageStack:
         with decoding(path, _WANTED), self._open() as image:
             self._pages = pages_of(image)
             size = image.size[::-1]
+            check_pixels(path, _WANTED, size, _MAX_PIXELS)
             for page in self._pages if image.format == "TIFF" else ():  # others have one canvas
                 image.seek(page)
                 if image.size[::-1] != size:
