@@ -30,23 +30,27 @@ def test_partial_cross_entropy_of_nothing_labelled_is_zero_with_finite_gradients
     assert loss.item() == 0 and torch.equal(prob.grad, torch.zeros_like(prob))
 
 
-def test_smoothness_of_one_bright_pixel() -> None:
-    prob = torch.zeros(1, 1, 3, 3)
+@pytest.mark.parametrize("alpha", [10.0, 2.0])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_smoothness_of_one_bright_pixel(alpha: float, channels: int) -> None:
+    prob = torch.zeros(1, channels, 3, 3)
     prob[..., 1, 1] = 1
     frames = torch.full((1, 3, 3, 3), 100, dtype=torch.uint8)
     # the grey image is flat but for its zero padding: only the middle pixel has no edge there
     grey = 100 / 255
-    corner, side = math.exp(-10 * 3 * grey), math.exp(-10 * 4 * grey)
+    corner, side = math.exp(-alpha * 3 * grey), math.exp(-alpha * 4 * grey)
     slopes_x = [1 * corner] * 4 + [2 * side] * 2 + [0.0] * 3
-    laplacians = [1 * math.exp(-10 * 5 * grey)] * 4 + [1 * math.exp(-10 * 3 * grey)] * 4 + [8.0]
+    laplacians = (
+        [1 * math.exp(-alpha * 5 * grey)] * 4 + [1 * math.exp(-alpha * 3 * grey)] * 4 + [8.0]
+    )
 
     def mean_rho(values: list[float]) -> float:
         return sum(math.sqrt(v * v + 1e-6) for v in values) / len(values)
 
-    wanted = 10 * 2 * mean_rho(slopes_x) + mean_rho(laplacians)
-    assert smoothness(prob, frames, 10.0, 0).item() == pytest.approx(wanted, rel=1e-5)
+    wanted = channels * (10 * 2 * mean_rho(slopes_x) + mean_rho(laplacians))
+    assert smoothness(prob, frames, alpha, 0).item() == pytest.approx(wanted, rel=1e-5)
     # a channel that holds nothing is flat: rho(0) = 1e-3 in each of the three terms
-    with_unused = smoothness(prob, frames, 10.0, 5).item()
+    with_unused = smoothness(prob, frames, alpha, 5).item()
     assert with_unused == pytest.approx(wanted + 5 * 21e-3, rel=1e-5)
 
 

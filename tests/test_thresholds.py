@@ -53,6 +53,15 @@ def test_local_similarity_takes_cells_above_0_15_and_falls_back_to_the_largest()
         assert found.flatten().tolist() == pytest.approx(wanted, abs=1e-6)
 
 
+def test_local_similarity_is_negative_where_all_around_is_unlike() -> None:
+    embedding = torch.ones(1, 2, 5, 5)
+    embedding[..., 2, 2] = -3.0
+    found = local_similarity_labels(torch.ones(1, 1, 5, 5), embedding)[0, 0]
+    assert found[2, 2].item() == pytest.approx(-1)
+    found[2, 2] = 1
+    assert torch.allclose(found, torch.ones(5, 5))
+
+
 def test_local_similarity_reaches_two_cells() -> None:
     embedding = torch.ones(1, 2, 1, 8)
     for distance, wanted in ((1, 1.0), (2, 1.0), (3, 0.0)):
