@@ -290,3 +290,69 @@ def test_malformed_lines_are_refused_by_name(tmp_path, change):
     for kind in ("bmp", "svg", "davis"):
         with pytest.raises(InputError, match=r"a\.json: "):
             convert(tmp_path / "a.json", tmp_path / f"b{SUFFIXES[kind]}", kind, ANY)
+
+
+def test_davis_json_is_mended_where_a_hand_slipped_and_told(tmp_path):
+    lines = [
+        {"path": [[-0.0004, 0.5], [1.0004, 0.5]], "object_id": 1},
+        {"path": [], "object_id": 2},
+    ]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"size": [21, 41], "scribbles": [lines, [lines[1]]]}))
+    notes = convert(path, tmp_path / "a.bmp", "bmp", ConvertOptions(num_objects=1))
+    assert any("end on its border" in note for note in notes)
+    assert any("without a point" in note for note in notes)
+    labels = read_labels(tmp_path / "a.bmp")
+    assert (labels[10] == 1).all() and set(np.unique(labels)) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"path": [[300, 20]], "object_id": 1},  # pixels
+        {"path": [[0.1, "x"]], "object_id": 1},
+        {"path": [[0.1, 0.2, 0.3]], "object_id": 1},
+        {"path": {"x": 1}, "object_id": 1},
+        {"path": [[0.1, 0.2]], "object_id": 1.5},
+        {"path": [[0.1, 0.2]], "object_id": -1},
+        {"path": [[0.1, 0.2]], "object_id": 1, "thickness": 0},
+        {"path": [[0.1, 0.2]], "object_id": 1, "thickness": -3},
+        {"path": [[0.1, 0.2]]},
+        [0.1, 0.2],
+        7,
+    ],
+)
+def test_lines_that_are_none_are_named(tmp_path, line):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"size": [21, 41], "scribbles": [[line]]}))
+    with pytest.raises(InputError, match=r"a\.json: line 0 of frame 0"):
+        convert(path, tmp_path / "a.bmp", "bmp", ANY)
+
+
+def test_svg_of_any_depth_is_read_and_of_any_size_refused(tmp_path):
+    path = tmp_path / "a.svg"
+
+    def write(inside: str, width: str = "40") -> None:
+        head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20">'
+        path.write_text(f"{head}{inside}</svg>")
+
+    line = '<path data-label="1" d="M 5 10 L 35 10" stroke-width="2"/>'
+    write("<g>" * 5000 + line + "</g>" * 5000)
+    convert(path, tmp_path / "a.bmp", "bmp", ConvertOptions(num_objects=1))
+    assert (read_labels(tmp_path / "a.bmp")[9:11, 6:34] == 1).any(axis=0).all()
+    for inside, width in (
+        (line, "9" * 400),
+        (line.replace("L 35 10", "A 1e300 1e300 0 0 1 35 10"), "40"),
+        (line.replace("35 10", "1e300 10"), "40"),
+        (line.replace('"2"', '"-3"'), "40"),
+        (line.replace('"2"', '"0"'), "40"),
+        (line.replace('"2"', '"nan"'), "40"),
+        (line.replace("<path", '<path transform="scale(1e200) scale(1e200)"'), "40"),
+    ):
+        write(inside, width)
+        with pytest.raises(InputError, match=r"a\.svg"):
+            convert(path, tmp_path / "b.bmp", "bmp", ConvertOptions(num_objects=1))
+        assert not (tmp_path / "b.bmp").exists()
+    write(line.replace('"2"', '"1e30"'))  # a pen that fills the picture
+    convert(path, tmp_path / "a.bmp", "bmp", ConvertOptions(num_objects=1))
+    assert (read_labels(tmp_path / "a.bmp") == 1).all()

@@ -104,7 +104,7 @@ def convert_file(
                     one = target.with_suffix("") / f"{frame:05d}{target.suffix}"
                 elif frame and target.stem != f"{frame:05d}":
                     notes.append(f"the number of its frame, {frame}")
-                notes += drawing.dropped
+                notes += drawing.dropped + drawing.mended
                 _write_lines_as(drawing, one, to, options, notes)
         else:
             paint = PaintOptions(None, options.background_color, options.num_objects)

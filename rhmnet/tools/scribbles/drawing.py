@@ -42,6 +42,8 @@ class Drawing:
     strokes: list[Stroke]
     dropped: list[str] = field(default_factory=list)
     """What the file held that a drawing cannot, one phrase a kind."""
+    mended: list[str] = field(default_factory=list)
+    """Likewise what was wrong in the file and is left out."""
 
     def num_objects(self) -> int:
         """The largest object id."""

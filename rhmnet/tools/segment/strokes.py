@@ -70,12 +70,13 @@ def read_strokes(paths: Sequence[Path], source: Source, options: StrokeOptions) 
     """
     files = [file for path in paths for file in _files(path)]
     places: dict[int, tuple[Path, np.ndarray | None]] = {}
+    notes, alone = [], len(files) == 1
     for path in files:
-        for frame, labels in _place(path, source, options, alone=len(files) == 1).items():
+        for frame, labels in _place(path, source, options, alone, notes).items():
             if frame in places:
                 raise InputError(f"{path}: frame {frame} has strokes in {places[frame][0]} already")
             places[frame] = path, labels
-    raw, notes = _read_maps(places, source, options)
+    raw = _read_maps(places, source, options, notes)
     most = max(int(labels[labels < BACKGROUND].max(initial=0)) for labels in raw.values())
     num_objects = most if options.num_objects is None else options.num_objects
     if most == 0:
@@ -125,11 +126,14 @@ def _files(path: Path) -> list[Path]:
 
 
 def _place(
-    path: Path, source: Source, options: StrokeOptions, alone: bool
+    path: Path, source: Source, options: StrokeOptions, alone: bool, notes: list[str]
 ) -> dict[int, np.ndarray | None]:
-    """{frame: labels as on disk, None of a map that is not read yet} of one file."""
+    """{frame: labels as on disk, None of a map that is not read yet} of one file.
+
+    notes: gets what was mended in it.
+    """
     if path.suffix.lower() == ".json":
-        maps = _read_lines(path, source, options)
+        maps = _read_lines(path, source, options, notes)
     elif path.suffix.lower() in PAINTED_SUFFIXES:
         maps = {_frame_of(path, source, options, alone): None}
     else:
@@ -143,11 +147,14 @@ def _place(
 
 
 def _read_maps(
-    places: dict[int, tuple[Path, np.ndarray | None]], source: Source, options: StrokeOptions
-) -> tuple[dict[int, np.ndarray], list[str]]:
-    """{frame: labels as on disk, at the video's size}, and how they were understood."""
+    places: dict[int, tuple[Path, np.ndarray | None]],
+    source: Source,
+    options: StrokeOptions,
+    notes: list[str],
+) -> dict[int, np.ndarray]:
+    """{frame: labels as on disk, at the video's size}; notes get how they were understood."""
     painting = PaintOptions(None, options.background_color, options.num_objects)
-    raw, notes, plain = {}, [], []
+    raw, plain = {}, []
     for frame in sorted(places):  # in order, so that a colour's first frame numbers it
         path, labels = places[frame]
         if labels is None:
@@ -159,7 +166,7 @@ def _read_maps(
         raw[frame] = labels
     if plain and (doubt := unclear_labels(plain, options.num_objects, "--num-objects ")):
         notes.append(doubt)
-    return raw, notes
+    return raw
 
 
 def _picture(source: Source, frame: int) -> np.ndarray:
@@ -167,12 +174,15 @@ def _picture(source: Source, frame: int) -> np.ndarray:
         return next(frames)
 
 
-def _read_lines(path: Path, source: Source, options: StrokeOptions) -> dict[int, np.ndarray]:
+def _read_lines(
+    path: Path, source: Source, options: StrokeOptions, notes: list[str]
+) -> dict[int, np.ndarray]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected DAVIS scribbles")
     drawings = davis.read(path, source.size)
     ids = [stroke.object_id for drawing in drawings.values() for stroke in drawing.strokes]
-    most = max(ids)
+    most = max(ids, default=0)
+    notes += [f"{path.name}: dropped {told}" for d in drawings.values() for told in d.mended]
     maps = {}
     for frame, drawing in drawings.items():
         try:

@@ -21,6 +21,7 @@ FRAME = re.compile(r"[0-9]{1,6}")
 """File names, without suffix, that are a frame's number."""
 _KNOWN = {"path", "object_id", "thickness"}
 _KNOWN_ABOVE = {"scribbles", "size", "sequence", "annotated_frame"}
+_BEYOND = 0.5  # of the image's sides: so far a hand may leave it; farther is another unit
 _INSIDE = 0.01  # pixels added when writing, so that tools that cut off decimals get the same pixel
 
 
@@ -30,6 +31,8 @@ def read(path: Path, size: tuple[int, int] | None = None) -> dict[int, Drawing]:
     A file that lists one frame alone may say its number as `annotated_frame`. A file of ours, which
     says its size, may hold no stroke.
     size: H, W of the frames, for files that do not say it.
+    Points outside of the image are moved to its border, lines without any are left out; both is
+    told in `mended`.
     Raises InputError that names the file, and the line, for anything else.
     """
     content = read_json(path)
@@ -57,10 +60,13 @@ def read(path: Path, size: tuple[int, int] | None = None) -> dict[int, Drawing]:
     drawings = {}
     for number, lines in enumerate(frames, start=first):
         if lines:
-            strokes = [_stroke(path, number, i, line, size) for i, line in enumerate(lines)]
+            read = [_stroke(path, number, i, line, size) for i, line in enumerate(lines)]
+            strokes = [stroke for stroke, _ in read if stroke is not None]
             extra = sorted({key for line in lines for key in line} - _KNOWN)
             dropped = above + [f"{key} of lines" for key in extra]
-            drawings[number] = Drawing(size, strokes, dropped)
+            mended = list(dict.fromkeys(told for _, told in read if told))
+            if strokes:
+                drawings[number] = Drawing(size, strokes, dropped, mended)
     if not drawings and not said:
         raise InputError(f"{path}: holds no strokes; expected lines for at least one frame")
     return drawings or {annotated: Drawing(size, [], above)}
@@ -87,19 +93,27 @@ def write(path: Path, drawing: Drawing, sequence: str = "", frame: int = 0) -> N
     path.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
-def _stroke(path: Path, frame: int, index: int, line: dict, size: tuple[int, int]) -> Stroke:
+def _stroke(
+    path: Path, frame: int, index: int, line: dict, size: tuple[int, int]
+) -> tuple[Stroke | None, str | None]:
+    """A line's stroke, None where it has no point; and what was mended in it."""
     try:
         points = np.array(line["path"], np.float64).reshape(-1, 2)
         object_id = int(line["object_id"])
-        inside = len(points) > 0 and points.min() >= 0 and points.max() <= 1
-        if not inside or object_id < 0:
+        if object_id < 0 or object_id != float(line["object_id"]):
             raise ValueError
         thickness = pen_width(line.get("thickness"))
-    except (KeyError, TypeError, ValueError, OverflowError):
+        if not len(points):
+            return None, "lines without a point"
+        if not (points.min() >= -_BEYOND and points.max() <= 1 + _BEYOND):
+            raise ValueError
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         raise InputError(
             f"{path}: line {index} of frame {frame}: expected path [[x, y], ...] in 0..1, "
             "object_id (0 for background), and perhaps a thickness in pixels"
         ) from None
-    points = points * np.maximum([size[1] - 1, size[0] - 1], 1)
+    outside = points.min() < 0 or points.max() > 1
+    points = points.clip(0, 1) * np.maximum([size[1] - 1, size[0] - 1], 1)
     # a path stands for pixels, as the challenge's own tools take it
-    return Stroke(object_id, np.floor(points + 0.5), thickness)
+    stroke = Stroke(object_id, np.floor(points + 0.5), thickness)
+    return stroke, "how far lines leave the image: they end on its border" if outside else None

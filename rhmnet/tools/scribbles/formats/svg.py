@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
 
 from rhmnet.errors import InputError
 from rhmnet.tools.scribbles.drawing import Drawing, Stroke
-from rhmnet.tools.scribbles.formats.names import name_of, object_id
+from rhmnet.tools.scribbles.formats.names import name_of, object_id, pen_width
 from rhmnet.tools.scribbles.formats.svg_path import NUMBER, flatten, matrix
 from rhmnet.visualize import davis_palette
 
@@ -35,8 +36,9 @@ def read(path: Path) -> Drawing:
             raise ElementTree.ParseError(f"its root is {root.tag}")
         size, to_pixels = _canvas(root)
         drawing = Drawing(size, [])
-        _collect(path, root, to_pixels, None, None, drawing)
-    except (OSError, ElementTree.ParseError, ValueError, IndexError) as error:
+        with np.errstate(all="ignore"):  # what is not finite is refused
+            _collect(path, root, _Pen(to_pixels, None, None), drawing)
+    except (OSError, ElementTree.ParseError, ValueError, IndexError, ArithmeticError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: cannot be read as SVG ({error}); save it again") from None
@@ -97,39 +99,54 @@ def _fit(view: np.ndarray, sides: tuple[float, float], how: str) -> np.ndarray:
     return np.column_stack([np.diag(scale), spare * shares - scale * view[:2]])
 
 
-def _collect(
-    path: Path,
-    element: ElementTree.Element,
-    to_pixels: np.ndarray,
-    label: int | None,
-    width: float | None,
-    drawing: Drawing,
-) -> None:
-    """Add the strokes of an element and what it holds, in document order."""
-    tag = element.tag.rpartition("}")[2] if isinstance(element.tag, str) else "comment"
-    if tag in _SKIPPED or tag == "comment":
-        return
-    to_pixels = to_pixels @ matrix(element.get("transform", ""))
+class _Pen(NamedTuple):
+    """What an element hands down to those inside it."""
+
+    to_pixels: np.ndarray
+    label: int | None
+    width: float | None
+
+
+def _collect(path: Path, root: ElementTree.Element, pen: _Pen, drawing: Drawing) -> None:
+    """Add the strokes of an element and all that it holds, in document order."""
+    waiting = [(root, pen)]
+    while waiting:  # no recursion: groups may lie in each other as deep as they like
+        element, pen = waiting.pop()
+        tag = element.tag.rpartition("}")[2] if isinstance(element.tag, str) else "comment"
+        if tag in _SKIPPED or tag == "comment":
+            continue
+        pen = _pen_of(element, pen)
+        lines = _lines(tag, element)
+        if lines is None and tag not in ("svg", "g", "a"):
+            drawing.dropped.append(f"{tag} shapes")
+        for line in filter(len, lines or []):
+            drawing.strokes.append(_stroke(path, element, line, pen))
+        waiting += [(child, pen) for child in reversed(element)]
+
+
+def _pen_of(element: ElementTree.Element, pen: _Pen) -> _Pen:
+    """The pen of an element in a group; raises ValueError for what is no width."""
     own = (object_id(element.get(key, "")) for key in _NAMES)
-    label = next((found for found in own if found is not None), label)
-    style = re.search(r"stroke-width\s*:\s*([\d.]+)", element.get("style", ""))
-    said = style[1] if style else element.get("stroke-width", "").removesuffix("px")
-    width = float(said) if said else width
-    lines = _lines(tag, element)
-    if lines is None and tag not in ("svg", "g", "a"):
-        drawing.dropped.append(f"{tag} shapes")
-    for line in filter(len, lines or []):
-        if label is None:
-            name = element.get("id") or f"the shape {element.get('d', '')[:30]!r}"
-            raise InputError(
-                f"{path}: {name} has no label; give it, or a group around it, "
-                'data-label="1" or "background"'
-            )
-        points = line @ to_pixels[:2, :2].T + to_pixels[:2, 2] - _CORNER
-        scale = abs(np.linalg.det(to_pixels[:2, :2])) ** 0.5
-        drawing.strokes.append(Stroke(label, points, width * scale if width else None))
-    for child in element:
-        _collect(path, child, to_pixels, label, width, drawing)
+    label = next((found for found in own if found is not None), pen.label)
+    style = re.search(r"stroke-width\s*:\s*(-?[\d.]+)", element.get("style", ""))
+    said = (style[1] if style else element.get("stroke-width", "")).strip().removesuffix("px")
+    width = pen_width(float(said)) if said else pen.width
+    return _Pen(pen.to_pixels @ matrix(element.get("transform", "")), label, width)
+
+
+def _stroke(path: Path, element: ElementTree.Element, line: np.ndarray, pen: _Pen) -> Stroke:
+    if pen.label is None:
+        name = element.get("id") or f"the shape {element.get('d', '')[:30]!r}"
+        raise InputError(
+            f"{path}: {name} has no label; give it, or a group around it, "
+            'data-label="1" or "background"'
+        )
+    to_pixels = pen.to_pixels
+    points = line @ to_pixels[:2, :2].T + to_pixels[:2, 2] - _CORNER
+    if not np.isfinite(points).all():
+        raise ValueError("a shape leaves the image by far")
+    scale = abs(np.linalg.det(to_pixels[:2, :2])) ** 0.5
+    return Stroke(pen.label, points, pen.width * scale if pen.width else None)
 
 
 def _lines(tag: str, element: ElementTree.Element) -> list[np.ndarray] | None:
