@@ -105,8 +105,7 @@ def fitting_weights(
     for key, value in state.items():
         if wanted[key].is_meta or value.is_meta:
             continue
-        if value.is_floating_point() and not value.to(wanted[key].dtype).isfinite().all():
-            kind = "NaN" if value.isnan().any() else "infinite values"
+        if kind := not_finite(value, wanted[key].dtype):
             raise InputError(
                 f"{path}: {key} holds {kind}: its training diverged or the file is damaged; take "
                 "an earlier one"
@@ -166,7 +165,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(state, Mapping) or not _is_state(state):
         raise InputError(f"{path}: not a checkpoint; expected a dict with a state_dict of tensors")
     for key, value in state.items():
-        if problem := _unusable(key, value):
+        if problem := unusable(key, value):
             raise InputError(
                 f"{path}: {key[:200]!r} is {problem}; expected floating-point weights, dense ones "
                 "(float32, float16, bfloat16 or float64)"
@@ -202,7 +201,7 @@ def _crop_size(model: RHMNet) -> tuple[int, int]:
     return len(position.row_embed) * STRIDE, len(position.col_embed) * STRIDE
 
 
-def _unusable(key: str, value: Tensor) -> str | None:
+def unusable(key: str, value: Tensor) -> str | None:
     """What keeps a tensor from being a weight; None where nothing does."""
     if value.is_sparse or value.layout != torch.strided:
         return "sparse"
@@ -218,6 +217,13 @@ def _unusable(key: str, value: Tensor) -> str | None:
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         return "a view that repeats its values"
     return None
+
+
+def not_finite(value: Tensor, dtype: torch.dtype = torch.float32) -> str | None:
+    """What a tensor holds that is no number in `dtype`; None where all are."""
+    if not value.is_floating_point() or value.to(dtype).isfinite().all():
+        return None
+    return "NaN" if value.isnan().any() else "infinite values"
 
 
 def _epoch(value: Any, path: Path) -> int:

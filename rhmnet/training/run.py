@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import nn
 from torch.amp import GradScaler
 
-from rhmnet.checkpoint import SMALL, differences, fill, find_checkpoint, read_checkpoint
+from rhmnet.checkpoint import SMALL, fill, find_checkpoint, read_checkpoint
 from rhmnet.config import Config
 from rhmnet.data.dataset import build_dataset
 from rhmnet.data.loader import build_loader, iterations_per_epoch
@@ -35,6 +35,7 @@ from rhmnet.training.state import (
     find_newest,
     is_better,
     is_whole,
+    refuse_other_heads,
     remove_unfinished,
     rename_earlier,
     restore_state,
@@ -287,14 +288,10 @@ def _with_weights(folder: Path) -> str:
 def load_initial_weights(model: RHMNet, config: Config, path: Path) -> list[str]:
     """Begin with a file's weights; returns notes.
 
-    Training may go on with other options than those the weights were trained with, and the notes
-    say with which; but for the number of heads, which no shape tells and no training mends.
-    Raises InputError where the weights do not fit.
+    Raises InputError where they do not fit, or are of another number of heads.
     """
     content = read_checkpoint(path)
-    changed = differences(content, path, config.model, config.data.crop_size)
-    if heads := [line for line in changed if line.startswith("model.num_heads")]:
-        raise InputError(f"initial weights {path}: {heads[0]}; their features mean nothing then")
+    changed = refuse_other_heads(path, content, config)
     fill(model, content, path)
     return [f"starts from {path}", *(f"of the weights it starts from, {line}" for line in changed)]
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 import re
 import shutil
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +18,7 @@ from typing import Any
 import torch
 from torch.amp import GradScaler
 
-from rhmnet.checkpoint import fill, read_checkpoint, save_checkpoint
+from rhmnet.checkpoint import differences, fill, read_checkpoint, save_checkpoint
 from rhmnet.config import Config, to_dict
 from rhmnet.errors import InputError
 from rhmnet.files.writing import TEMPORARY, remove
@@ -28,6 +26,7 @@ from rhmnet.model import RHMNet
 from rhmnet.runtime.processes import Processes
 from rhmnet.training.meter import Meter
 from rhmnet.training.random_state import get_random_state, set_random_state
+from rhmnet.training.state_check import damage, optimizer_misfit
 
 _STATE_NAME = re.compile(r"state_(\d+)\.pth\.tar")
 _TRAIN_FIELDS_FREE_TO_CHANGE = {
@@ -113,10 +112,10 @@ def write(path: Path, run: Run, **extra: Any) -> None:
         ) from None
 
 
-def restore_state(path: Path, run: Run, processes: Processes) -> list[str]:
-    """Put a state back, on every process; returns what is worth a warning, line by line.
+def read_state(path: Path) -> dict[str, Any]:
+    """A state, looked at as a whole.
 
-    Raises InputError where the file is no state, or of a run that this one cannot go on from.
+    Raises InputError where the file is damaged, holds weights alone, or lacks what a run needs.
     """
     state = read_checkpoint(path)
     if "optimizer" not in state:
@@ -129,20 +128,34 @@ def restore_state(path: Path, run: Run, processes: Processes) -> list[str]:
             f"{path}: a state without {', '.join(missing)}, perhaps of another version; name "
             "another state_*.pth.tar, or start from its weights with --resume none --init"
         )
+    if problem := damage(state, path):
+        raise InputError(
+            f"{path}: not the state of a run: {problem}; name another state_*.pth.tar, or start "
+            "from its weights with --resume none --init"
+        )
+    return state
+
+
+def restore_state(path: Path, run: Run, processes: Processes) -> list[str]:
+    """Put a state back, on every process; returns what is worth a warning, line by line.
+
+    Raises InputError where the file is no state, or of a run that this one cannot go on from.
+    """
+    state = read_state(path)
     if state["iterations_per_epoch"] != run.iterations_per_epoch:
         raise InputError(
             f"{path}: its run has {state['iterations_per_epoch']} iterations an epoch, this one "
             f"{run.iterations_per_epoch}; keep batch_size x processes x accumulation and the data "
             "as they were, or start from its weights with --init"
         )
+    refuse_other_heads(path, state, run.config)
     fill(run.model, state, path)
-    try:
-        run.optimizer.load_state_dict(state["optimizer"])
-    except (ValueError, KeyError) as error:
+    if problem := optimizer_misfit(state["optimizer"], run.optimizer):
         raise InputError(
-            f"{path}: its optimizer does not fit this run's ({error}); start from its weights with "
-            "--resume none --init"
-        ) from None
+            f"{path}: does not fit this run: {problem}; start from its weights with --resume none "
+            "--init"
+        )
+    run.optimizer.load_state_dict(state["optimizer"])
     if state["scaler"]:
         run.scaler.load_state_dict(state["scaler"])
     run.epoch, run.iteration = state["epoch"], state["iteration"]
@@ -164,23 +177,38 @@ def restore_state(path: Path, run: Run, processes: Processes) -> list[str]:
     return warnings
 
 
+def refuse_other_heads(path: Path, content: dict[str, Any], config: Config) -> list[str]:
+    """Fields of the network in which a file differs from the configuration, line by line.
+
+    Training may go on with other options than before; but for the number of heads, which no shape
+    tells and no training mends: InputError.
+    """
+    changed = differences(content, path, config.model, config.data.crop_size)
+    if heads := [line for line in changed if line.startswith("model.num_heads")]:
+        raise InputError(f"{path}: {heads[0]}: its weights mean nothing then; set the same number")
+    return changed
+
+
 def find_newest(folder: Path) -> tuple[Path | None, list[Path]]:
-    """The newest whole state of a folder, None without one, and the broken ones passed over."""
+    """The newest sound state of a folder, None without one, and the broken ones passed over."""
     broken = []
     for path in _newest_first(folder):
-        if is_whole(path):
+        try:
+            read_state(path)
+        except InputError:
+            broken.append(path)
+        else:
             return path, broken
-        broken.append(path)
     return None, broken
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file written by torch.save has all of its bytes, by its own checksums."""
+    """Whether a file's weights can be read, its checksums right."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError):
+        read_checkpoint(path)
+    except InputError:
         return False
+    return True
 
 
 def set_aside(folder: Path) -> list[Path]:
@@ -236,7 +264,12 @@ def _iteration(path: Path) -> int:
 
 def _missing_keys(state: dict[str, Any]) -> set[str]:
     missing = _STATE_KEYS - state.keys()
-    for number, process in enumerate(state.get("processes", [])):
+    everyone = state.get("processes")
+    if not isinstance(everyone, list) or not everyone:
+        return {*missing, "processes"}
+    for number, process in enumerate(everyone):
+        if not isinstance(process, dict):
+            return {*missing, f"processes[{number}]"}
         missing |= {f"processes[{number}].{k}" for k in ("meter", "random") if k not in process}
     return missing
 
