@@ -7,7 +7,8 @@
 
 Masks go to SAVE_PATH/<config>_<epoch>_davis<year>_g<group>/<video>/00000.png, the tables to
 SAVE_PATH/<config>_<epoch>_davis<year>/scores.json and scores.csv. A run that was stopped goes on
-where it was. `--checkpoint random` evaluates the untrained network.
+where it was. `--checkpoint small` evaluates the network that comes with the project, `random` the
+untrained one.
 """
 
 from __future__ import annotations

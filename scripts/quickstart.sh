@@ -28,7 +28,6 @@ case "$out" in /*) ;; *) out=$called_from/$out ;; esac
 . scripts/environment.sh
 prepare_environment scribbles,train
 began=$SECONDS
-small=checkpoints/rhmnet_small.pth.tar
 run() {
   echo
   echo "== $1"
@@ -37,7 +36,7 @@ run() {
 }
 
 run "1/6 a real video, by the network that comes with the project" scripts/segment.py \
-  docs/demo/bottle.mp4 --scribble docs/demo/strokes --checkpoint "$small" \
+  docs/demo/bottle.mp4 --scribble docs/demo/strokes \
   --out "$out/demo" --overlay --resume
 echo "look at $out/demo/overlay.mp4; took $((SECONDS - began)) s. Now training a network from nothing:"
 run "2/6 making scribbled data (strokes for training, dense masks for scoring only)" \

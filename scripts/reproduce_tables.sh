@@ -16,7 +16,7 @@
 #     --data-root DIR        holds DAVIS and Youtube-VOS (default datasets)
 #     --save_path DIR        masks, scores, tables.md (default results/tables)
 #     --davis16 N --davis17 N --youtube N     epochs of checkpoints/pretrain_weights_CONFIG
-#     --checkpoint FILE      one file for all three instead, or `random`
+#     --checkpoint FILE      one file for all three instead, or `small`, `random`
 #     --size N               YouTube-VOS' frames are tracked at this width (default 1000)
 #     -- ...                 whatever follows is given to all three, as --device cpu or --overwrite
 #
@@ -51,7 +51,7 @@ while [ $# -gt 0 ]; do
         --davis16) davis16=$2 ;;
         --davis17) davis17=$2 ;;
         --youtube) youtube=$2 ;;
-        --checkpoint) [ "$2" = random ] && checkpoint=$2 || checkpoint=$(realpath -m "$2") ;;
+        --checkpoint) [[ "$2" = random || "$2" = small ]] && checkpoint=$2 || checkpoint=$(realpath -m "$2") ;;
         --size) size=$2 ;;
       esac
       shift 2
@@ -83,7 +83,7 @@ if [ -z "$checkpoint" ]; then
     need "checkpoints/pretrain_weights_$name/pretrain_checkpoint_$epoch.pth.tar" \
       "the authors' weights, or train_video.py"
   done
-elif [ "$checkpoint" != random ]; then
+elif [[ "$checkpoint" != random && "$checkpoint" != small ]]; then
   need "$checkpoint" "--checkpoint"
 fi
 if [ ${#missing[@]} -gt 0 ]; then

@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """How much scores depend on the strokes: J&F against scribble sets, stroke length and thickness.
 
+    python scripts/scribble_sensitivity.py --year 16      # the network that comes along
     python scripts/scribble_sensitivity.py --config video_training --ckpt_num 78 --year 17
     python scripts/scribble_sensitivity.py --checkpoint model.pth.tar --data-root DAVIS \\
         --coverage 0.1 0.5 1 --thickness 3 15 --draws 5

@@ -165,9 +165,9 @@ def test_full_disk_costs_no_earlier_state(tmp_path: Path, monkeypatch: pytest.Mo
 
     def save_to_full_disk(content: object, file: object) -> None:
         writes.append(content)
-        if len(writes) == 3:
-            file.write(b"half")
-            raise OSError(28, "No space left on device")
+        if len(writes) == 3:  # as the disk tells it, through whatever stands between
+            file.raw.failed = OSError(28, "No space left on device")
+            raise RuntimeError("unexpected pos")
         real(content, file)
 
     monkeypatch.setattr(torch, "save", save_to_full_disk)

@@ -170,6 +170,13 @@ def test_the_small_network_comes_with_the_project(capsys: pytest.CaptureFixture)
     assert tracker.step(images[1]).labels.shape == (48, 64)
 
 
+def test_the_small_networks_configuration_is_the_one_that_trains_it() -> None:
+    _, config = rhmnet.load_model("small", ["train.epochs=1"], "small_video")
+    carried = rhmnet.load_model("small")[1]
+    assert (config.model, config.data.crop_size) == (carried.model, carried.data.crop_size)
+    assert config.test == carried.test
+
+
 def test_the_small_networks_file_is_the_one_on_its_card() -> None:
     path = find_checkpoint("small")
     card = (ROOT / "checkpoints" / "README.md").read_text()
