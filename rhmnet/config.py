@@ -227,7 +227,7 @@ class TestConfig:
     )
     precision: str = choice(
         "float32",
-        "of the network's arithmetic; auto: bfloat16 where the machine is known to be fast in it",
+        "of the network's arithmetic; auto: bfloat16 where this machine is faster in it",
         (*PRECISIONS, AUTO),
     )
     compile: bool = flag(False, "torch.compile the feature extractor; the CPU needs a C++ compiler")

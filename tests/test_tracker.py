@@ -11,6 +11,7 @@ from small import made_up_video, small_config, small_model
 import rhmnet
 from rhmnet.errors import InputError
 from rhmnet.inference import prepare_for_tracking, settle_precision
+from rhmnet.processor import fastest_precision
 from rhmnet.tracked_frame import labels_at
 
 
@@ -292,25 +293,31 @@ def test_folded_norms_give_the_same_features() -> None:
         assert torch.allclose(one, other, atol=1e-4)
 
 
-def test_auto_is_the_precision_that_the_processor_is_fast_in(monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("features", "share", "wanted"),
+    [
+        *(((), 0.1, "float32"), (("avx512_bf16",), 0.5, "bfloat16")),
+        *((("amx_tile",), 0.1, "bfloat16"), (("avx512_bf16",), 0.95, "float32")),
+        (("avx512_bf16", "amx_tile"), 1.9, "float32"),
+    ],
+)
+def test_auto_is_the_precision_that_is_faster_here(
+    features: tuple[str, ...], share: float, wanted: str, monkeypatch
+) -> None:
     video, scribble = made_up_video(1, 64, 64, 1)
     model, device = small_model(), torch.device("cpu")
-    for features, limit, wanted in (
-        (set(), "", "float32"),
-        ({"avx512_bf16"}, "", "bfloat16"),
-        ({"amx_tile"}, "DEFAULT", "bfloat16"),
-        ({"avx512_bf16", "amx_tile"}, "AVX2", "float32"),
-        ({"avx512_bf16", "amx_tile"}, "AVX512_CORE_BF16", "bfloat16"),
-    ):
-        monkeypatch.setattr("rhmnet.processor.cpu_has", features.__contains__)
-        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
-        config = small_config("test.precision=auto")
-        assert settle_precision(config, device).test.precision == wanted
-        tracker = rhmnet.Tracker(model, config)
-        tracker.start(video[0], scribble)
-        assert tracker._net.dtype == getattr(torch, wanted)
+    seconds = {torch.float32: 1.0, torch.bfloat16: share}
+    monkeypatch.setattr("rhmnet.processor.cpu_has", features.__contains__)
+    monkeypatch.setattr("rhmnet.processor._convolution_seconds", seconds.get)
+    fastest_precision.cache_clear()
+    config = small_config("test.precision=auto")
+    assert settle_precision(config, device).test.precision == wanted
+    tracker = rhmnet.Tracker(model, config)
+    tracker.start(video[0], scribble)
+    assert tracker._net.dtype == getattr(torch, wanted)
     config = small_config("test.precision=float16")
     assert settle_precision(config, device) == config
+    fastest_precision.cache_clear()
 
 
 def test_half_precision_labels_agree() -> None:
