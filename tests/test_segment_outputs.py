@@ -6,6 +6,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -230,3 +231,29 @@ def test_the_example_of_the_documentation_runs() -> None:
     assert (names["fixed"].labels.numpy()[names["correction"] == 1] == 1).all()
     assert (names["late"].labels == 2).any() and not (names["gone"].labels == 1).any()
     assert torch.equal(names["again"].probabilities, names["late"].probabilities)
+
+
+def test_names_need_not_be_utf8(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """OpenCV ends the process where it is given such a name as text."""
+    out = place / os.fsdecode(b"o\xff")
+    frames = sorted((place / "clip").iterdir())
+    (place / "odd").mkdir()
+    for frame in frames:
+        shutil.copy(frame, os.fsencode(place / "odd" / frame.stem) + b"\xff.png")
+    arguments = (
+        "odd",
+        "--device",
+        "cpu",
+        "--scribble",
+        "2.png",
+        "--frame",
+        "0",
+        "--overlay",
+        "--objects",
+    )
+    assert segment(place, monkeypatch, *arguments, "--cutouts", "--out", str(out)) == 0
+    assert (out / "overlay.mp4").stat().st_size > 0
+    for folder in ("masks", "objects/1", "cutouts/1"):
+        assert sum(1 for _ in (out / folder).iterdir()) == len(frames)

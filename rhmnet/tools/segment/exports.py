@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +17,7 @@ from rhmnet.errors import InputError
 from rhmnet.files.label_maps import read_labels
 from rhmnet.files.source import Source
 from rhmnet.files.threads import WriteBehind, read_ahead
+from rhmnet.files.writing import write_encoded
 from rhmnet.visualize import overlay
 
 _DEPTH = 8  # frames read ahead, at most
@@ -81,7 +83,8 @@ class OverlayVideo:
         self._index = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         code = cv2.VideoWriter_fourcc(*CODECS[path.suffix[1:]])
-        self._video = cv2.VideoWriter(str(self._partial), code, round(fps, 3), self._size[::-1])
+        name = os.fsencode(self._partial.absolute())  # as VideoFile opens them
+        self._video = cv2.VideoWriter(name, code, round(fps, 3), self._size[::-1])
         if not self._video.isOpened():
             raise InputError(
                 f"{path}: this OpenCV cannot encode it; leave --overlay out, or take the other of "
@@ -226,5 +229,4 @@ def _folders(folder: Path, objects: Sequence[int]) -> dict[int, Path]:
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:
-    if not cv2.imwrite(str(path), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
-        raise InputError(f"{path}: cannot be written; is the disk full?")
+    write_encoded(path, pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])

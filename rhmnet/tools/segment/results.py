@@ -21,6 +21,8 @@ import torch
 
 from rhmnet.errors import InputError
 from rhmnet.evaluation.results import write_mask
+from rhmnet.files.label_maps import read_labels
+from rhmnet.files.writing import write_encoded
 from rhmnet.memory_bank import STATE_CLASSES
 
 _FOLDERS = ("masks", "objects", "cutouts", ".resume")
@@ -110,18 +112,16 @@ class Results:
         """Keep uint8 [M, h, w] of a frame until the second pass comes to it."""
         tall = maps.reshape(-1, maps.shape[-1])
         path = self._waiting / f"{index}.png"
-        partial = path.with_name(f"{index}.partial.png")
-        if not cv2.imwrite(str(partial), tall, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
-            raise InputError(f"{path}: cannot be written; is the disk full?")
-        os.replace(partial, path)
+        write_encoded(path, tall, [cv2.IMWRITE_PNG_COMPRESSION, 1])
 
     def get_waiting(self, index: int, count: int) -> np.ndarray:
         """What `put_waiting` kept, uint8 [count, h, w]."""
-        tall = cv2.imread(str(self._waiting / f"{index}.png"), cv2.IMREAD_UNCHANGED)
-        if tall is None:
+        try:
+            tall = read_labels(self._waiting / f"{index}.png")
+        except InputError:
             raise InputError(
                 f"{self._waiting}: the forward pass' frame {index} is gone; give --overwrite"
-            )
+            ) from None
         return tall.reshape(count, -1, tall.shape[1])
 
     def save_state(self, state: State) -> None:
