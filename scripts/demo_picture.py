@@ -8,7 +8,6 @@ First from the strokes of docs/demo/strokes alone, then with the one of docs/dem
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +18,7 @@ from PIL import Image
 from rhmnet.files.label_maps import read_labels
 from rhmnet.files.source import open_source
 from rhmnet.runtime.command import run_command
+from rhmnet.runtime.options import CommandParser
 from rhmnet.tools.segment.segment_command import main as segment
 from rhmnet.visualize import contact_sheet, draw_scribble, overlay
 
@@ -28,9 +28,7 @@ CHECKPOINT = "checkpoints/rhmnet_small.pth.tar"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/demo.png"), help="picture to write")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,6 @@ Prints each error with the test that noticed it, and what survived. Exit code 1 
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import os
 import re
@@ -23,6 +22,8 @@ from queue import SimpleQueue
 from typing import NamedTuple
 
 import yaml
+
+from rhmnet.runtime.options import MOST_WORKERS, CommandParser, whole
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "tests" / "mutants.yaml"
@@ -104,9 +105,11 @@ def _pytest(root: Path, tests: tuple[str, ...], report: Path) -> None:
 
 def main() -> int:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = CommandParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", default="", metavar="WORD", help="of descriptions that hold it")
-    parser.add_argument("--jobs", type=int, default=2, help="copies that are tried side by side")
+    parser.add_argument(
+        "--jobs", type=whole(1, MOST_WORKERS), default=2, help="copies that are tried side by side"
+    )
     options = parser.parse_args()
     mutants = [mutant for mutant in read_table() if options.only in mutant.what]
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -27,12 +27,9 @@ from rhmnet.runtime.options import CommandParser
 
 
 def main() -> None:
-    parser = CommandParser(description=__doc__)
+    parser = CommandParser(settings=True, description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="written by train_video.py")
     parser.add_argument("out", type=Path, help="file to write, OUT.pth.tar")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="test.field=value", help="how it is to track"
-    )
     args = parser.parse_args()
     digest = ship(args.checkpoint, args.out, args.overrides)
     print(f"wrote {args.out}: {args.out.stat().st_size:,} bytes\nSHA-256 {digest}")

@@ -54,7 +54,7 @@ MAY_IMPORT = {
     "evaluation": BASE
     | {"evaluation", "model", "tracker", "tracked_frame", "resizing"}
     | {"data", "files", "checkpoint", "loading", "visualize", "runtime"},
-    "tools/clips": BASE | {"tools/clips", "tools/scribbles", "files"},
+    "tools/clips": BASE | {"tools/clips", "tools/scribbles", "files", "runtime"},
     "tools/scribbles": BASE | {"tools/scribbles", "data", "files", "visualize", "runtime"},
     "tools/segment": BASE
     | {"tools/segment", "tools/scribbles", "inputs", "data", "files", "tracker", "memory_bank"}

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rhmnet.errors import InputError
+from rhmnet.runtime.options import MOST_SEED, MOST_WORKERS, CommandParser, whole
 from rhmnet.tools.clips.stills import Still, coco_stills, map_stills
 from rhmnet.tools.clips.write import Recipe, write_clips
 from rhmnet.tools.scribbles.workers import default_workers
@@ -51,10 +52,8 @@ def _place(root: Path, path: str | Path) -> Path:
     return path if path.exists() and not (root / path).exists() else root / path
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _parser(prog: str) -> CommandParser:
+    parser = CommandParser(prog, description=__doc__)
     parser.add_argument("stills", type=Path, help="folder of the stills")
     parser.add_argument("out", type=Path, help="folder for train/ and train_scribbles/")
     parser.add_argument("--annotations", type=Path, help="COCO instances, instances_*.json")
@@ -62,14 +61,19 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--masks", type=Path, help="folder of label maps, named as the images (default: masks)"
     )
     parser.add_argument("--images", type=Path, help="folder of the pictures (default: images)")
-    parser.add_argument("--count", type=int, default=1500, help="clips (default 1500)")
-    parser.add_argument("--frames", type=int, default=6, help="of a clip (default 6)")
+    parser.add_argument("--count", type=whole(1, 10**6), default=1500, help="clips (default 1500)")
+    parser.add_argument("--frames", type=whole(2, 1000), default=6, help="of a clip (default 6)")
     parser.add_argument(
-        "--short-side", type=int, default=256, help="of a frame, pixels (default 256)"
+        "--short-side", type=whole(32, 2160), default=256, help="of a frame, pixels (default 256)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of everything drawn (default 0)")
     parser.add_argument(
-        "--workers", type=int, default=default_workers(), help="processes (default: all cores)"
+        "--seed", type=whole(0, MOST_SEED), default=0, help="of everything drawn (default 0)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=whole(1, MOST_WORKERS),
+        default=default_workers(),
+        help="processes (default: all cores)",
     )
     parser.add_argument("--no-masks", action="store_true", help="leave train/Annotations out")
     parser.add_argument(

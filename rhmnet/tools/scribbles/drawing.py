@@ -6,11 +6,13 @@ through each of its pixels, so that drawing them gives the very same map.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 
 import numpy as np
 
+from rhmnet.bounds import short
 from rhmnet.errors import InputError
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS
 from rhmnet.tools.scribbles.hand import draw_lines
@@ -126,10 +128,12 @@ def guess_num_objects(labels: np.ndarray) -> int:
 
 def parse_size(text: str) -> tuple[int, int]:
     """H, W of a text such as 854x480 (width first)."""
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise InputError(f"size {text!r}: expected WIDTHxHEIGHT in pixels, as in 854x480")
-    return int(height), int(width)
+    match = re.fullmatch(r"([0-9]{1,5})[xX]([0-9]{1,5})", text)
+    if not match or not all(map(int, match.groups())):
+        raise InputError(
+            f"size {short(text)}: expected WIDTHxHEIGHT, 1 to 99999 pixels each, as in 854x480"
+        )
+    return int(match[2]), int(match[1])
 
 
 def _runs_inside(points: np.ndarray, last: np.ndarray) -> list[np.ndarray]:
