@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from rhmnet.model import build_model
 from rhmnet.runtime.processes import Processes
 from rhmnet.structures import Clip, ClipPrediction
 from rhmnet.training.engine import ClipLosses, shared_normalizers
+from rhmnet.training.options import Options
 from rhmnet.training.random_state import seed_everything
 
 
@@ -123,6 +125,11 @@ def test_the_releases_configurations_take_process_and_ours_batch() -> None:
         from_dict({"train": {"loss_mean": "mean"}})
 
 
+def train_and_tell_seed(options: Options, folder: Path) -> None:
+    assert train_tiny(options) == 0
+    (folder / f"seed_{os.environ['RANK']}").write_text(str(torch.initial_seed()))
+
+
 @pytest.mark.parametrize(("processes", "accumulation"), [(1, 2), (2, 1)])
 def test_a_run_averages_its_parts_own_means(
     tmp_path: Path, processes: int, accumulation: int
@@ -133,7 +140,9 @@ def test_a_run_averages_its_parts_own_means(
     if processes == 1:
         assert train_tiny(options) == 0
     else:
-        assert run_processes(processes, train_tiny, options) == [0] * processes
+        assert run_processes(processes, train_and_tell_seed, options, tmp_path) == [0] * processes
+        seeds = [int((tmp_path / f"seed_{rank}").read_text()) for rank in range(processes)]
+        assert seeds == [config.train.seed + rank for rank in range(processes)]
     seed_everything(config.train.seed)
     model = build_model(config)
     losses = ClipLosses(model, Criterion(config.loss), config.train, run_backward=True)
