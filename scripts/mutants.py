@@ -93,6 +93,7 @@ def _pytest(root: Path, tests: tuple[str, ...], report: Path) -> None:
     """Run in a process of its own, which has imported the libraries and nothing of the project."""
     import pytest
 
+    os.setsid()  # tests may signal their process group
     os.chdir(root)
     sys.path.insert(0, str(root))
     os.environ |= {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
