@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import yaml
 
+from rhmnet.runtime.command import run_command
 from rhmnet.runtime.options import MOST_WORKERS, CommandParser, whole
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -155,4 +156,4 @@ def _copy(target: Path) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -123,8 +123,6 @@ def test_installed_it_works_from_another_folder(command: Path, tmp_path: Path) -
     run(
         "segment",
         frames,
-        "--checkpoint",
-        str(ROOT / WEIGHTS),
         "--scribble",
         "DAVIS/valid_scribbles0/one.bmp",
         "--out",
