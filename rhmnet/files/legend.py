@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rhmnet.files.colour import NONE, davis_number, hex_of, is_grey, names_of, parse_colour
-from rhmnet.files.painting import Ground, NotClear, Separated
+from rhmnet.files.ground import Ground, NotClear
+from rhmnet.files.painting import Separated
 from rhmnet.labels import BACKGROUND
 
 _SAME = 64.0  # distance, of 441, at which a colour of another file, or a named one, is the same

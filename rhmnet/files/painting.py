@@ -12,30 +12,17 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from rhmnet.files.ground import FAINT, Ground, NotClear, distance
+
 _OPAQUE = 128  # of 255, from which on a layer's pixel is a stroke
-_CANVAS_NOISE, _FAINT = 8, 24  # distances from the ground, of 441: still ground, perhaps a stroke
 _TOP_REACH, _TOP_SHARE = 3, 0.92  # pixels around, share of the strongest there
-_BARE_SHARE = 0.65  # of a frame that is painted over, at least
-_ANOTHER_FRAME = 12  # distance, beyond which it is another frame; JPEG's and WebP's noise is half
 _FLAT = 24  # spread of a channel around a pixel that is no edge
+_NEARNESS = 0.03  # weight of a colour's distance beside that of its blends with the ground
 _LINK = 28.0  # shades nearer to each other than this are one colour
 _CELL = 8  # shades are counted in cells of this width
 _MOST_CELLS = 1500  # more of them are a photograph
 _LEAST_PIXELS = {False: 3, True: 12}  # of a colour, by whether the file was compressed with losses
 _LEAST_SHARE = 0.004  # of the strokes' pixels, in files compressed with losses
-
-
-class Ground(NamedTuple):
-    """What strokes lie on."""
-
-    kind: str
-    """`layer`, `canvas` or `frame`."""
-    pixels: np.ndarray | None
-    """uint8 [H, W, 3] or [3]; None for a layer."""
-    noise: float
-    """Distance from the ground up to which a pixel may be bare ground."""
-    lossy: bool
-    """Whether colours come with the noise of compression."""
 
 
 class Separated(NamedTuple):
@@ -45,40 +32,6 @@ class Separated(NamedTuple):
     """uint8 [N, 3] RGB, in order of first appearance from top to bottom."""
     index: np.ndarray
     """int16 [H, W]: 0 for no stroke, n for the n-th colour."""
-
-
-class NotClear(Exception):
-    """These colours cannot be told apart; the message says why."""
-
-
-def find_ground(picture: np.ndarray, frame: np.ndarray | None, lossy: bool) -> Ground:
-    """The ground of an opaque picture: whichever explains most of its pixels.
-
-    picture: uint8 [H, W, 3]; frame: the same size, or None where it is not known. lossy: whether
-    the picture's file is of a kind that compresses with losses.
-    Raises NotClear where neither a canvas in black or white nor the frame explains half of them.
-    """
-    best, explained = None, 0.0
-    for colour in (0, 255):
-        near = _distance(picture, np.full(3, colour, np.uint8)) <= _FAINT
-        if near.mean() > explained:
-            explained = float(near.mean())
-            noise = 2.0 * _FAINT if lossy else float(_CANVAS_NOISE)
-            best = Ground("canvas", np.full(3, colour, np.uint8), noise, lossy)
-    if frame is not None and frame.shape == picture.shape:
-        bare = _as_shown(frame, picture)
-        off = _distance(picture, bare)
-        rough = lossy or bool((off > 0).mean() > 0.5)
-        noise = float(np.clip(6 * np.median(off) + _FAINT, _FAINT, 48)) if rough else _CANVAS_NOISE
-        bare_share = (off <= noise).mean()
-        if bare_share >= explained and np.quantile(off, _BARE_SHARE) <= _ANOTHER_FRAME:
-            explained, best = 1.0, Ground("frame", bare, noise, lossy)
-    if best is None or explained < 0.5:
-        raise NotClear(
-            "most of it is neither black, white nor transparent"
-            + ("" if frame is None else ", nor as its frame is")
-        )
-    return best
 
 
 def separate(picture: np.ndarray, opacity: np.ndarray | None, ground: Ground) -> Separated:
@@ -93,7 +46,7 @@ def separate(picture: np.ndarray, opacity: np.ndarray | None, ground: Ground) ->
         tops = _flat_within(picture, inked)
         tops = tops if tops.sum() >= 0.3 * inked.sum() else inked  # thin lines have no middle
     else:
-        strength = _distance(picture, ground.pixels)
+        strength = distance(picture, ground.pixels)
         inked = strength > ground.noise
         if ground.kind == "frame":
             inked = _without_specks(inked, strength > 2 * ground.noise)
@@ -101,21 +54,22 @@ def separate(picture: np.ndarray, opacity: np.ndarray | None, ground: Ground) ->
         tops = inked & (strength >= _TOP_SHARE * around)
         if ground.kind == "frame":
             tops |= _flat_within(picture, inked)
-            tops &= strength > max(2 * ground.noise, 2 * _FAINT)
+            tops &= strength > max(2 * ground.noise, 2 * FAINT)
             inked &= tops.any()
     if not inked.any():
         return Separated(np.zeros((0, 3), np.uint8), np.zeros(inked.shape, np.int16))
     colours = _find_colours(picture[tops], None if strength is None else strength[tops], ground)
-    index = _assign(picture, inked, strength, colours)
+    index = _assign(picture, inked, ground, colours)
     kept = _true_colours(picture, ground, colours, index)
     if len(kept) < len(colours):
         colours = colours[kept]
-        index = _assign(picture, inked, strength, colours)
+        index = _assign(picture, inked, ground, colours)
     if ground.kind == "frame":
         index = _fill_holes(index, picture, colours)
     index = _give_rims(index, picture, colours, ground)
-    if ground.lossy:
+    if ground.lossy or ground.kind == "frame":
         index = _drop_specks(index)
+    if ground.lossy:
         index = _drop_thin(index)
     return _in_order(colours, index)
 
@@ -128,33 +82,6 @@ def exact_colours(picture: np.ndarray, inked: np.ndarray) -> Separated:
     index = np.zeros(inked.shape, np.int16)
     index[inked] = inverse + 1
     return _in_order(colours, index)
-
-
-def _distance(picture: np.ndarray, ground: np.ndarray) -> np.ndarray:
-    """float32 [H, W]: Euclidean, of 441."""
-    off = picture.astype(np.float32)
-    off -= ground
-    return np.sqrt(np.einsum("hwc,hwc->hw", off, off))
-
-
-def _as_shown(frame: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    """The frame in the picture's colours: another player or colour profile shifts them all.
-
-    Both uint8 [H, W, 3]; the shift is affine, and the paint, a smaller part, is left out of it.
-    """
-    seen = picture.reshape(-1, 3)[:: max(1, frame[..., 0].size // 20000)].astype(np.float64)
-    bare = frame.reshape(-1, 3)[:: max(1, frame[..., 0].size // 20000)].astype(np.float64)
-    if np.median(np.abs(seen - bare).max(axis=1)) <= 2:
-        return frame
-    bare = np.column_stack([bare, np.ones(len(bare))])
-    fits = np.ones(len(bare), bool)
-    for _ in range(5):
-        shift = np.linalg.lstsq(bare[fits], seen[fits], rcond=None)[0]
-        off = np.linalg.norm(bare @ shift - seen, axis=1)
-        fits = off <= np.quantile(off, 0.7)
-    if np.abs(shift[:3] - np.eye(3)).max() > 0.5:
-        return frame  # another picture
-    return (frame @ shift[:3] + shift[3]).clip(0, 255).round().astype(np.uint8)
 
 
 def _flat_within(picture: np.ndarray, inked: np.ndarray) -> np.ndarray:
@@ -213,18 +140,30 @@ def _typical(shades: np.ndarray, strength: np.ndarray | None) -> np.ndarray:
 
 
 def _assign(
-    picture: np.ndarray, inked: np.ndarray, strength: np.ndarray | None, colours: np.ndarray
+    picture: np.ndarray, inked: np.ndarray, ground: Ground, colours: np.ndarray
 ) -> np.ndarray:
-    """int16 [H, W]: the nearest colour of inked pixels, 0 where the ground is nearer."""
+    """int16 [H, W]: the colour of inked pixels, 0 where less than half of them is paint.
+
+    A pixel is taken for a blend of the ground with the colour that explains it best, and nearly
+    as well for the nearest colour. On a layer it is the nearest colour's.
+    """
     shades = picture[inked].astype(np.float32)
-    nearest = np.zeros(len(shades), np.int16)
-    least = np.full(len(shades), np.inf) if strength is None else strength[inked].copy()
-    for number, colour in enumerate(colours, start=1):
+    bare = None if ground.pixels is None else ground.pixels.astype(np.float32)
+    if bare is not None and bare.ndim == 3:
+        bare = bare[inked]
+    number, least = np.zeros(len(shades), np.int16), np.full(len(shades), np.inf, np.float32)
+    for n, colour in enumerate(colours.astype(np.float32), start=1):
         off = np.linalg.norm(shades - colour, axis=1)
-        nearer = off <= least
-        nearest[nearer], least[nearer] = number, off[nearer]
+        if bare is not None:
+            way = colour - bare
+            share = ((shades - bare) * way).sum(-1) / np.maximum((way * way).sum(-1), 1)
+            blend = bare + share.clip(0, 1)[:, None] * way
+            off = np.linalg.norm(shades - blend, axis=1) + _NEARNESS * off
+        better = off < least
+        number[better] = n if bare is None else np.where(share[better] >= 0.5, n, 0)
+        least[better] = off[better]
     index = np.zeros(inked.shape, np.int16)
-    index[inked] = nearest
+    index[inked] = number
     return index
 
 
@@ -235,7 +174,7 @@ def _true_colours(
 
     index: int16 [H, W], the nearest colour of each pixel.
     """
-    reach, allowed = np.ones((13, 13), np.uint8), 1.7 * _FAINT if ground.lossy else _FAINT
+    reach, allowed = np.ones((13, 13), np.uint8), 1.7 * FAINT if ground.lossy else FAINT
     near = [cv2.dilate((index == n + 1).astype(np.uint8), reach) > 0 for n in range(len(colours))]
     sizes = np.bincount(index.ravel(), minlength=len(colours) + 1)[1:]
     kept = [int(n) for n in np.argsort(-sizes, kind="stable")]
@@ -274,7 +213,7 @@ def _fill_holes(index: np.ndarray, picture: np.ndarray, colours: np.ndarray) -> 
     for number, colour in enumerate(colours, start=1):
         mask = (index == number).astype(np.uint8)
         closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, disk) > 0
-        index[closed & (index == 0) & (_distance(picture, colour) <= _FAINT)] = number
+        index[closed & (index == 0) & (distance(picture, colour) <= FAINT)] = number
     return index
 
 

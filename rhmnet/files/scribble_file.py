@@ -20,11 +20,12 @@ from rhmnet.files.antialiasing import CERTAIN, is_blended, join_blends
 from rhmnet.files.bmp import read_indexed
 from rhmnet.files.colour import davis_number
 from rhmnet.files.decoding import BMP_MAGIC, JPEG_MAGIC, open_pillow, read_bytes
+from rhmnet.files.ground import Ground, NotClear, find_ground
 from rhmnet.files.images import read_image, stored_orientation
 from rhmnet.files.label_maps import read_labels
 from rhmnet.files.legend import PaintOptions, number_strokes
 from rhmnet.files.orientation import upright
-from rhmnet.files.painting import Ground, NotClear, exact_colours, find_ground, separate
+from rhmnet.files.painting import exact_colours, separate
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, davis_palette, from_disk
 
 PAINTED_SUFFIXES = (".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".jpg", ".jpeg")
