@@ -16,6 +16,7 @@ from rhmnet.errors import InputError
 from rhmnet.files.json_files import read_json
 from rhmnet.files.label_maps import read_labels
 from rhmnet.files.listing import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, list_folders
+from rhmnet.files.names import check_name, from_windows
 from rhmnet.files.text import read_list
 from rhmnet.labels import RELEASE_CHANNELS
 
@@ -192,17 +193,18 @@ def open_youtube(root: Path, min_length: int) -> VideoScribbles:
 
 
 def _coco_entry(path: Path, index: int, entry: object) -> tuple[str, str, int]:
+    where = f"{path}: images[{index}]"
     try:
         image, scribble, num_objects = (
             entry[key] for key in ("file_name", "anno_name", "num_objects")
         )
-        if isinstance(image, str) and isinstance(scribble, str) and 0 <= int(num_objects) < 255:
-            return image, scribble, int(num_objects)
+        fits = isinstance(image, str) and isinstance(scribble, str) and 0 <= int(num_objects) < 255
     except (KeyError, TypeError, ValueError, OverflowError):
-        pass
-    raise InputError(
-        f"{path}: images[{index}] is {entry!r:.120}; expected file_name, anno_name and num_objects"
-    )
+        fits = False
+    if fits:
+        image, scribble = (from_windows(check_name(name, where)) for name in (image, scribble))
+        return image, scribble, int(num_objects)
+    raise InputError(f"{where} is {entry!r:.120}; expected file_name, anno_name and num_objects")
 
 
 def _where_from(name: str) -> str:

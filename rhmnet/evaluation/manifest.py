@@ -67,7 +67,7 @@ def prepare_folder(folder: Path, manifest: Manifest, overwrite: bool) -> None:
         if overwrite and before is not None:
             stale = {*manifest.prompts} & {*before.prompts} if same else {*before.prompts}
             for name in stale:
-                _remove_masks(folder / name)
+                _remove_masks(folder, name)
         present = [n for n in manifest.prompts if (folder / n).exists()]
         kept = {}
         if before is not None:
@@ -153,8 +153,11 @@ def check_newer(folder: Path, names: Sequence[str], checkpoint: Path) -> None:
                 raise InputError(f"{mask}: older than the weights in {checkpoint}; track again")
 
 
-def _remove_masks(folder: Path) -> None:
+def _remove_masks(root: Path, name: str) -> None:
     """Remove a video's folder, or the link in its place. Raises InputError for others' files."""
+    folder = root / name
+    if not folder.parent.resolve().is_relative_to(root.resolve()):
+        raise InputError(f"{folder}: a link leads out of {root}; remove it yourself")
     if folder.is_dir() and not folder.is_symlink():
         _masks_in(folder)
     remove(folder)

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from rhmnet.errors import InputError
 from rhmnet.files.json_files import read_json
 from rhmnet.files.listing import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, natural_key
+from rhmnet.files.names import check_name
 from rhmnet.labels import MAX_OBJECTS
 
 SETS = {"val": "valid", "test": "test", "train-split": "train"}
@@ -153,7 +154,7 @@ class YoutubeVos:
                 raise InputError(
                     f"{where}, object {key}: no frames; expected a list of their names"
                 )
-            names = [str(frame) for frame in listed]
+            names = [check_name(str(frame), f"{where}, object {key}") for frame in listed]
             objects.append(Object(int(key), entry.get("category"), min(names, key=natural_key)))
             frames.update(names)
         return tuple(sorted(objects)), sorted(frames, key=natural_key)
@@ -194,6 +195,8 @@ def _read_meta(path: Path) -> dict[str, Any]:
     videos = content["videos"]
     if not isinstance(videos, dict):
         raise InputError(f'{path}: "videos" must hold an entry a video, by its name')
+    for name in videos:
+        check_name(name, f"{path}: videos")
     return videos
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import Path
 
 from rhmnet.errors import InputError
+from rhmnet.files.names import check_name
 
 _MARK = "\ufeff"
+_ENDS = re.compile(r"\r\n|\r|\n")  # not those that str.splitlines finds inside of names
 
 
 def read_text(path: Path) -> str:
@@ -23,13 +26,13 @@ def read_text(path: Path) -> str:
 def read_list(path: Path) -> list[str]:
     """The names in a list of videos, one a line, in order; a name may hold spaces.
 
-    Raises InputError that names the file.
+    Raises InputError that names the file, and what `check_name` raises.
     """
     try:
-        lines = read_text(path).splitlines()
+        lines = _ENDS.split(read_text(path))
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: cannot be read as a list of videos ({error}); expected one name a line, UTF-8"
         ) from None
-    names = (line.replace(_MARK, "").strip() for line in lines)
-    return [name for name in names if name]
+    names = [line.replace(_MARK, "").strip(" \t\xa0") for line in lines]
+    return [check_name(n, f"{path}: line {i}") for i, n in enumerate(names, start=1) if n]

@@ -10,6 +10,7 @@ from pathlib import Path
 from rhmnet.errors import InputError
 from rhmnet.files.json_files import read_json
 from rhmnet.files.listing import is_hidden, list_folders, walk
+from rhmnet.files.names import check_name, from_windows
 from rhmnet.tools.scribbles.placing import place
 
 _LIST = "COCO_scribbles.json"
@@ -95,6 +96,7 @@ def _maps_of(listing: Path, source: Path) -> Path:
         first = read_json(listing)["images"][0]["anno_name"]
     except (InputError, KeyError, IndexError, TypeError):
         raise InputError(f"{listing}: cannot be read; unpack the archive again") from None
+    first = from_windows(check_name(first, f"{listing}: images[0]"))
     beside = listing.parent / "scribbles"
     candidates = [beside, *(path for path, _ in walk(source))]
     for folder in candidates:

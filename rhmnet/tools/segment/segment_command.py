@@ -46,7 +46,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet segment") -> int
     device = choose_device(args.device)
     config = settle_precision(config, device)
     size = network_size(source.size, config.test.short_side)
-    results = Results(args.out or Path("results") / source.name)
+    own = source.name if source.name.strip(".") else "video"  # of ../*.png it is ..
+    results = Results(args.out or Path("results") / own)
     what = manifest(source, strokes, size, made_by(config, network.path))
     results.prepare(what, args.resume, args.overwrite)
     where = f"at {size[1]}x{size[0]} pixels on {device} in {config.test.precision}"

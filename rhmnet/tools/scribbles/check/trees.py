@@ -147,10 +147,9 @@ def _listed(root: Path, years: Sequence[str], split: str, report: Report) -> lis
     lists = [root / "ImageSets" / year / f"{split}.txt" for year in years]
     try:
         names = [name for path in lists if path.is_file() for name in read_list(path)]
-    except InputError:
-        report.error(
-            lists[-1], "cannot be read as a list of videos", "restore DAVIS' own ImageSets"
-        )
+    except InputError as error:
+        what = str(error).removeprefix(f"{lists[-1]}: ")
+        report.error(lists[-1], what, "restore DAVIS' own ImageSets")
         return None
     if not names:
         report.error(lists[-1], "no such list of videos", "restore DAVIS' own ImageSets")

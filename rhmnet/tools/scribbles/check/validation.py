@@ -11,6 +11,7 @@ from rhmnet.errors import InputError
 from rhmnet.files.json_files import read_json
 from rhmnet.files.label_maps import read_labels
 from rhmnet.files.listing import list_files, natural_key
+from rhmnet.files.names import check_name
 from rhmnet.tools.scribbles.check import places
 from rhmnet.tools.scribbles.check.maps import check_gaps, check_map, check_order
 from rhmnet.tools.scribbles.check.report import Report, Row, Sample
@@ -69,6 +70,9 @@ def check_appearances(root: Path, frames: Path | None, report: Report) -> None:
             }
             for video, content in videos.items()
         }
+        for video, objects in appear.items():
+            for name in (video, *objects.values()):
+                check_name(name, meta)
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         what = f"cannot be read ({type(error).__name__}: {error})".replace(f"{meta}: ", "")
         report.error(meta, what, "restore YouTube-VOS' own meta.json")

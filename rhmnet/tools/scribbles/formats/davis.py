@@ -14,6 +14,7 @@ import numpy as np
 
 from rhmnet.errors import InputError
 from rhmnet.files.json_files import read_json
+from rhmnet.files.names import check_name
 from rhmnet.tools.scribbles.drawing import Drawing, Stroke
 from rhmnet.tools.scribbles.formats.names import pen_width
 
@@ -55,6 +56,8 @@ def read(path: Path, size: tuple[int, int] | None = None) -> dict[int, Drawing]:
     first = annotated if len(frames) == 1 else 0
     above = [f"{key} of the file" for key in sorted(content.keys() - _KNOWN_ABOVE)]
     sequence = content.get("sequence")
+    if sequence:
+        check_name(sequence, f"{path}: sequence")
     if sequence and sequence not in (path.stem, path.parent.name):
         above.append(f"the sequence's name, {sequence}")
     drawings = {}

@@ -13,6 +13,7 @@ from pycocotools import mask as rle_tools
 from pycocotools.coco import COCO
 
 from rhmnet.errors import InputError
+from rhmnet.files.names import check_name, from_windows
 from rhmnet.tools.scribbles.sources.scene import Scene
 
 
@@ -96,7 +97,7 @@ def coco_jobs(
             coco = COCO(str(annotations))
         jobs = [
             CocoJob(
-                PurePosixPath(image["file_name"]).as_posix(),
+                _file_name(image["file_name"], f"{annotations}: images"),
                 int(image["height"]),
                 int(image["width"]),
                 tuple(
@@ -110,6 +111,8 @@ def coco_jobs(
         ]
         if "annotations" not in coco.dataset:
             raise KeyError("annotations")
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{annotations}: no such file; expected instances_*.json") from None
     except (OSError, ValueError, KeyError, TypeError, AssertionError, AttributeError) as error:
@@ -119,15 +122,10 @@ def coco_jobs(
         ) from None
     names: set[str] = set()
     for job in jobs:
-        path = PurePosixPath(job.file_name)
         if job.height < 1 or job.width < 1:
             raise InputError(
                 f"{annotations}: {job.file_name} is {job.width}x{job.height} pixels; "
                 "expected at least 1x1"
-            )
-        if not path.name or path.is_absolute() or ".." in path.parts:
-            raise InputError(
-                f"{annotations}: file_name {job.file_name!r} is not of a file in the image folder"
             )
         if job.names[0] in names:
             raise InputError(f"{annotations}: two images are named {job.names[0]}; rename one")
@@ -137,3 +135,7 @@ def coco_jobs(
         if not jobs:
             raise InputError(f"{images}: holds none of the images that {annotations} lists")
     return jobs
+
+
+def _file_name(name: object, where: str) -> str:
+    return PurePosixPath(from_windows(check_name(name, where))).as_posix()
