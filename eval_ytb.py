@@ -53,7 +53,7 @@ def main() -> None:
         )
         model = network.model.to(processes.device)
         if processes.is_main:
-            print(f"{network.line}, on {processes.device}")
+            print(network.describe(processes.device))
         scores = evaluation.run(lambda: rhmnet.Tracker(model, config), processes)
         if not processes.is_main:  # the main process reports
             return

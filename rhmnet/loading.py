@@ -38,13 +38,16 @@ class Loaded(NamedTuple):
     """Whether the file was asked for; otherwise it is the one that comes with the project."""
     carries_config: bool
 
+    def which(self) -> str:
+        """The file, or that it is the network that comes with the project."""
+        return str(self.path) if self.named else f"{SMALL}, which comes with the project"
+
     def describe(self, size: str, how: str) -> str:
         """One line: which network, at which size, and how to name another.
 
         size: as in `at 320 pixels a side`. how: what names another, as `--checkpoint FILE`.
         """
-        which = self.path if self.named else f"{SMALL}, which comes with the project"
-        return f"network: {which}, {size}; {how} names another"
+        return f"network: {self.which()}, {size}; {how} names another"
 
 
 def load_model(

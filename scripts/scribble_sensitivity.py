@@ -92,7 +92,7 @@ def main() -> None:
         )
         model = network.model.to(processes.device)
         if processes.is_main:
-            print(f"{network.line}, on {processes.device}")
+            print(network.describe(processes.device))
         scores = evaluation.run(lambda: rhmnet.Tracker(model, config), processes)
     if not scores:  # another process reports
         return

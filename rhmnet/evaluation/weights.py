@@ -24,8 +24,12 @@ class Network(NamedTuple):
     """Of the configuration and the epoch, as the release names its results."""
     checkpoint: Path | None
     """None: untrained."""
-    line: str
-    """Which network runs, at which size, and how to name another."""
+    which: str
+
+    def describe(self, device: torch.device) -> str:
+        """One line: which network runs, where, at which size, and how to name another."""
+        size = size_of(self.config)
+        return f"network: {self.which}, {size} on {device}; --checkpoint FILE names another"
 
 
 def choose_network(args: argparse.Namespace, small: bool = False) -> Network:
@@ -36,16 +40,14 @@ def choose_network(args: argparse.Namespace, small: bool = False) -> Network:
     """
     if args.checkpoint in RANDOM:
         config = load_config(args.config or DEFAULT_CONFIG, args.overrides)
-        line = f"network: untrained, {size_of(config)}; --checkpoint FILE names another"
         stem = Path(args.config or DEFAULT_CONFIG).stem
-        return Network(build_untrained(config), config, f"{stem}_random", None, line)
+        return Network(build_untrained(config), config, f"{stem}_random", None, "untrained")
     path = args.checkpoint
     if path is None and (args.ckpt_num is not None or not small):
         path = find_epoch(args.config or DEFAULT_CONFIG, args.ckpt_num)
     found = open_model(path, args.overrides, args.config)
     name = f"{_name(args.config, found)}_{found.epoch}"
-    line = found.describe(size_of(found.config), "--checkpoint FILE")
-    return Network(found.model, found.config, name, found.path, line)
+    return Network(found.model, found.config, name, found.path, found.which())
 
 
 def _name(config: str | None, found: Loaded) -> str:
