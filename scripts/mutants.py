@@ -28,7 +28,15 @@ from rhmnet.runtime.options import MOST_WORKERS, CommandParser, whole
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "tests" / "mutants.yaml"
-COPIED = ("rhmnet", "configs", "tests", "scripts", "pyproject.toml", "*.py")
+COPIED = (
+    "rhmnet",
+    "configs",
+    "tests",
+    "scripts",
+    "pyproject.toml",
+    "*.py",
+    "checkpoints/*.pth.tar",
+)
 SECONDS = 600
 """A mutant may run for ever; the test that hangs has noticed it."""
 _PROCESSES = multiprocessing.get_context("forkserver")
@@ -147,11 +155,12 @@ def main() -> int:
 def _copy(target: Path) -> Path:
     target.mkdir()
     for path in (path for name in COPIED for path in ROOT.glob(name)):
+        place = target / path.relative_to(ROOT)
         if path.is_dir():
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(path, target / path.name, ignore=ignored)
+            shutil.copytree(path, place, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(path, target)
+            place.parent.mkdir(exist_ok=True)
+            shutil.copy(path, place)
     return target
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
+from clip_trees import small_config, write_coco, write_davis
 from PIL import Image
 
 from rhmnet.config import DataConfig
-from rhmnet.data.augmentation import VideoAugmentation
+from rhmnet.data import transforms
+from rhmnet.data.augmentation import ImageAugmentation, VideoAugmentation
 from rhmnet.data.clips import Rejected, cut_clip, place_crops
-from rhmnet.data.readers import Frame, Strokes
+from rhmnet.data.loader import build_loader
+from rhmnet.data.mixture import ImageSource
+from rhmnet.data.readers import Frame, Strokes, open_coco
+from rhmnet.data.sampler import SampleKey
 
 
 class Unmoved(VideoAugmentation):
@@ -95,3 +101,49 @@ def test_labels_of_a_clip_by_hand(tmp_path: Path) -> None:
             np.testing.assert_array_equal(found, wanted)
         assert sample.frames[:, 0, 0, 0].tolist() == [0, 1, 2]
     assert seen == {1, 2}
+
+
+def test_images_keep_their_size_and_their_crop() -> None:
+    augmentation = ImageAugmentation()
+    assert augmentation.drift == 0
+    assert augmentation.draw_rescale(np.random.default_rng(0)) == 1.0
+
+
+@pytest.mark.parametrize("translate", [0, 4])
+def test_frames_move_by_what_the_configuration_says(translate: int) -> None:
+    rng = np.random.default_rng(0)
+    matrices = [transforms.draw_affine(rng, (40, 60), translate) for _ in range(800)]
+    moves = np.array([m[:2, 2] for m in matrices if np.array_equal(m[:2, :2], np.eye(2))])
+    assert len(moves) > 60
+    assert moves.min() == -translate and moves.max() == translate
+
+
+def test_crops_are_tried_as_often_as_the_configuration_says() -> None:
+    class Counting(Unmoved):
+        tries = 0
+
+        def draw_rescale(self, rng):
+            self.tries += 1
+            return 1.0
+
+    augmentation, config = Counting(), dataclasses.replace(CONFIG, max_tries=7)
+    with pytest.raises(Rejected):
+        place_crops(np.random.default_rng(0), [frame(20, 30)] * 2, (32, 32), augmentation, config)
+    assert augmentation.tries == 7
+
+
+def test_another_image_follows_one_that_gives_no_clip(tmp_path: Path) -> None:
+    write_coco(tmp_path, objects=(1,) * 9)
+    source = ImageSource(open_coco(tmp_path), CONFIG, seed=0)
+    draws = source.draws(np.random.default_rng(0), SampleKey(0, 3, 0))
+    images = [next(draws)[0].image.name for _ in range(40)]
+    assert len(set(images)) == 9  # any of them, drawn anew
+
+
+def test_the_loader_hands_the_curriculum_on(tmp_path: Path) -> None:
+    write_davis(tmp_path, {"d0": 4})
+    settings = ["data.youtube_weight=0", "data.max_skip=6", "data.skip_every=2"]
+    config = small_config(tmp_path, *settings)
+    sampler = build_loader(config, "video", epoch=1).sampler
+    assert (sampler.max_skip, sampler.skip_every) == (6, 2)
+    assert [batch[0].skip for batch in sampler] == [3, 3, 4, 4, 5, 5]  # 6 iterations an epoch

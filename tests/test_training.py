@@ -117,6 +117,35 @@ def test_every_parameter_gets_a_gradient(options: dict) -> None:
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 
+def test_the_backward_clip_starts_from_the_last_frames_scribble() -> None:
+    config, given = tiny_config(), []
+
+    class Network(torch.nn.Module):
+        def forward(self, *inputs: Tensor | None) -> list[None]:
+            given.append(inputs)
+            return [None] * 5
+
+    clip = clips(1)._replace(last_scribble=torch.full((1, 32, 32), 9, dtype=torch.uint8))
+    for run_backward in (True, False):
+        ClipLosses(Network(), Criterion(config.loss), config.train, run_backward).predict(clip)
+    (*forward, last), (*_, none) = given
+    for found, wanted in zip(
+        forward, (clip.frames, clip.first_scribble, clip.num_objects), strict=True
+    ):
+        assert torch.equal(found, wanted)
+    assert torch.equal(last, clip.last_scribble) and none is None
+
+
+def test_no_backward_clip_where_consistency_weighs_nothing(tmp_path: Path) -> None:
+    config = tiny_config(epochs=1)
+    config = dataclasses.replace(
+        config, loss=dataclasses.replace(config.loss, consistency_weight=0.0)
+    )
+    options = tiny_options(tmp_path, config)
+    assert train_tiny(options) == 0
+    assert not any("consistency" in name for name in losses_of(options)[0][1])
+
+
 def gradients(config: TrainConfig, seed: int = 0) -> tuple[float, dict[str, Tensor]]:
     whole = tiny_config()
     seed_everything(seed)
