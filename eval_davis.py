@@ -13,6 +13,8 @@ untrained one.
 
 from __future__ import annotations
 
+import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
+
 from pathlib import Path
 
 import rhmnet

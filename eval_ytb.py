@@ -16,6 +16,8 @@ training videos that have masks in train/Annotations. A run that was stopped goe
 
 from __future__ import annotations
 
+import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
+
 from pathlib import Path
 
 import rhmnet

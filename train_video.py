@@ -16,6 +16,8 @@ save and leave with exit code 130 or 143; bad input leaves with 2. (A launcher t
 code of its own, torchrun into 1.)
 """
 
+import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
+
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from rhmnet.evaluation.validation import davis_validation

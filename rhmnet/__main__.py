@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
+
 import difflib
 import sys
 from collections.abc import Sequence

@@ -17,6 +17,8 @@ of a frame with the memory full.
 
 from __future__ import annotations
 
+import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
+
 import argparse
 import copy
 import itertools

@@ -13,6 +13,8 @@ and the same as JSON goes to --out.
 
 from __future__ import annotations
 
+import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
+
 import argparse
 import dataclasses
 import itertools

@@ -8,6 +8,8 @@ First from the strokes of docs/demo/strokes alone, then with the one of docs/dem
 
 from __future__ import annotations
 
+import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
+
 import sys
 import tempfile
 from pathlib import Path

@@ -7,6 +7,8 @@ The same seed and size give the same bytes. A folder that was made with them alr
 
 from __future__ import annotations
 
+import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
+
 import os
 from pathlib import Path
 

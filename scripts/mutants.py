@@ -9,6 +9,8 @@ Prints each error with the test that noticed it, and what survived. Exit code 1 
 
 from __future__ import annotations
 
+import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
+
 import multiprocessing
 import os
 import re

@@ -4,6 +4,8 @@
 The same as `rhmnet score`; --help tells.
 """
 
+import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
+
 from rhmnet.evaluation.score_command import main
 from rhmnet.runtime.command import run_command
 

@@ -15,6 +15,8 @@ run that was stopped goes on where it was; torchrun shares it out.
 
 from __future__ import annotations
 
+import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
+
 import argparse
 import dataclasses
 import json

@@ -12,6 +12,8 @@ SHA-256, which belong into checkpoints/README.md. The same input gives the same 
 
 from __future__ import annotations
 
+import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
+
 import dataclasses
 import hashlib
 from pathlib import Path

@@ -8,6 +8,8 @@ scribble. Anything of the configuration can be set: data.root=PATH train.seed=7 
 
 from __future__ import annotations
 
+import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
+
 from pathlib import Path
 
 import numpy as np

@@ -8,6 +8,8 @@ Prints tables.md and writes it to the folder. The last column waits for the pape
 
 from __future__ import annotations
 
+import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
+
 import json
 from collections.abc import Iterator
 from pathlib import Path
