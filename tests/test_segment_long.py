@@ -12,7 +12,8 @@ from small import made_up_video, small_config, small_model
 
 import rhmnet
 from rhmnet.files.video_file import VideoFile
-from rhmnet.tools.segment.exports import CocoFile, ObjectMasks, OverlayVideo, export
+from rhmnet.tools.segment.exports import CocoFile, ObjectMasks, export
+from rhmnet.tools.segment.overlay_video import OverlayVideo
 from rhmnet.tools.segment.results import Results
 from rhmnet.tools.segment.strokes import Strokes
 from rhmnet.tools.segment.two_way import TwoWay

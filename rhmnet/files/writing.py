@@ -128,9 +128,11 @@ def add_line(path: str | Path, line: str) -> None:
     """Add a line to a file's end, which is as before where that fails; its folder is made."""
     path = Path(path)
     make_folder(path.parent)
-    with refused_by_name(path), _Raw(path, "ab", opener=no_link) as file:
+    with refused_by_name(path), _Raw(path, "ab+", opener=no_link) as file:
         before = file.seek(0, os.SEEK_END)
-        data = memoryview(line.encode("utf-8", "surrogateescape") + b"\n")
+        # one before it that was cut off must not take this one with it
+        cut = before > 0 and os.pread(file.fileno(), 1, before - 1) != b"\n"
+        data = memoryview(b"\n" * cut + line.encode("utf-8", "surrogateescape") + b"\n")
         try:
             while data:
                 data = data[file.write(data) :]

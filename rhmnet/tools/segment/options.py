@@ -13,7 +13,7 @@ from rhmnet.errors import InputError
 from rhmnet.files.source import Source
 from rhmnet.labels import MAX_OBJECTS
 from rhmnet.runtime.options import CommandParser, real, whole
-from rhmnet.tools.segment.exports import CODECS
+from rhmnet.tools.segment.overlay_video import CODECS
 from rhmnet.tools.segment.strokes import Strokes
 
 

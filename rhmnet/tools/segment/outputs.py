@@ -11,10 +11,10 @@ from rhmnet.tools.segment.exports import (
     CutOuts,
     Export,
     ObjectMasks,
-    OverlayVideo,
     export,
     rle_functions,
 )
+from rhmnet.tools.segment.overlay_video import OverlayVideo
 from rhmnet.tools.segment.results import Results
 from rhmnet.tools.segment.strokes import Strokes
 from rhmnet.tools.segment.summary import write_summary

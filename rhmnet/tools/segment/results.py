@@ -4,14 +4,16 @@ OUT/masks/<frame>.png      palette masks: the result that all others are made fr
 OUT/statistics.jsonl       one line a frame, in the order of tracking
 OUT/manifest.json          what the masks depend on
 OUT/.resume/               state of the tracker; probabilities that wait for the second pass
+
+Only what the manifest's program made is ever removed, and only where it holds nothing else.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +23,18 @@ import torch
 
 from rhmnet.errors import InputError
 from rhmnet.evaluation.results import write_mask
+from rhmnet.files.json_files import read_json
 from rhmnet.files.label_maps import read_labels
-from rhmnet.files.writing import write_encoded
+from rhmnet.files.locking import LOCK, alone_in
+from rhmnet.files.writing import (
+    TEMPORARY,
+    add_line,
+    make_folder,
+    remove,
+    write_encoded,
+    write_json,
+    write_torch,
+)
 from rhmnet.memory_bank import STATE_CLASSES
 
 _FOLDERS = ("masks", "objects", "cutouts", ".resume")
@@ -30,6 +42,11 @@ _FILES = (
     *("overlay.mp4", "overlay.webm", "coco.json", "summary.json"),
     *("statistics.jsonl", "manifest.json"),
 )
+_PROGRAM = {"program": "rhmnet segment"}
+"""In the manifest: by it, this program knows the folders that it made ..."""
+_KEYS = {"video", "strokes", "objects", "size"}
+"""... or by these, which its manifests held before."""
+_PATIENCE = 10.0  # seconds for an earlier run to leave
 
 
 class State(NamedTuple):
@@ -54,18 +71,27 @@ class Results:
         self._manifest = folder / "manifest.json"
         self._statistics = folder / "statistics.jsonl"
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other runs out of the folder while the context lasts; it is made if need be.
+
+        Raises InputError where another run is at work there.
+        """
+        with alone_in(self.folder, "wait for it, or give another --out", _PATIENCE):
+            try:
+                yield
+            finally:
+                with suppress(InputError):
+                    remove(self.folder / LOCK)
+
     def prepare(self, manifest: dict[str, Any], resume: bool, overwrite: bool) -> None:
         """Make the folder ready: empty, or with what the same manifest made.
 
         Raises InputError where it holds masks and neither `resume` nor `overwrite` is asked for,
-        or they were made otherwise.
+        they were made otherwise, or something lies there that was not made here.
         """
         manifest = json.loads(json.dumps(manifest))  # as it will be read: tuples are lists
-        if self.masks.exists() and not self._manifest.is_file():
-            raise InputError(
-                f"{self.masks}: is there, without a {self._manifest.name} that says what made it; "
-                "give another --out"
-            )
+        before = self._read_manifest()
         if overwrite or not (self._state.exists() or self.count_masks()):
             self._clear()
         elif not resume:
@@ -73,14 +99,14 @@ class Results:
                 f"{self.folder}: holds results already; give --resume to go on, --overwrite to "
                 "begin anew, or another --out"
             )
-        elif changed := self._differences(manifest):
+        elif changed := _differences(before, manifest):
             raise InputError(
                 f"{self.folder}: was made with other {', '.join(changed)}; go on with the same, or "
                 "begin anew with --overwrite or another --out"
             )
-        self.masks.mkdir(parents=True, exist_ok=True)
-        self._waiting.mkdir(parents=True, exist_ok=True)
-        _write_text(self._manifest, json.dumps(manifest, indent=1) + "\n")
+        write_json(self._manifest, {**_PROGRAM, **manifest})
+        make_folder(self.masks)
+        make_folder(self._waiting)
 
     def write_frame(self, index: int, name: str, labels: np.ndarray, measures: np.ndarray) -> None:
         """Write a finished frame. labels: uint8 [H, W]; measures: float32 [2, O]."""
@@ -94,8 +120,7 @@ class Results:
             "probability": probability,
             "reliability": reliability,
         }
-        with open(self._statistics, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        add_line(self._statistics, json.dumps(line))
 
     def statistics(self, count: int, num_objects: int) -> np.ndarray:
         """float64 [T, 3, O]: area in pixels, mean probability and reliability, NaN where unknown.
@@ -104,8 +129,14 @@ class Results:
         """
         table = np.full((count, 3, num_objects), np.nan)
         for line in self._lines():
-            rows = (line["area"], line["probability"], line["reliability"])
-            table[line["frame"]] = np.array(rows, np.float64)
+            try:
+                rows = (line["area"], line["probability"], line["reliability"])
+                table[line["frame"]] = np.array(rows, np.float64)
+            except (KeyError, TypeError, ValueError, IndexError):
+                raise InputError(
+                    f"{self._statistics}: a line is not of this video's frames and objects; "
+                    "give --overwrite"
+                ) from None
         return table
 
     def put_waiting(self, index: int, maps: np.ndarray) -> None:
@@ -126,9 +157,7 @@ class Results:
 
     def save_state(self, state: State) -> None:
         """Say how far the run has come; call it after all frames before were written."""
-        partial = self._state.with_suffix(".partial")
-        torch.save(state._asdict(), partial)
-        os.replace(partial, self._state)
+        write_torch(self._state, state._asdict())
 
     def load_state(self, device: torch.device) -> State | None:
         """The state that was saved last, None if none was; runs no code from the file."""
@@ -148,38 +177,70 @@ class Results:
     def finish(self, count: int) -> None:
         """All masks are there: forget what was kept to go on."""
         self.save_state(State("done", count, None))
-        shutil.rmtree(self._waiting, ignore_errors=True)
+        remove(self._waiting)
 
-    def _differences(self, manifest: dict[str, Any]) -> list[str]:
-        """What a run that goes on would make otherwise."""
-        try:
-            before = json.loads(self._manifest.read_text(encoding="utf-8"))
-        except ValueError:
-            before = {}
-        return [key for key in {**before, **manifest} if before.get(key) != manifest.get(key)]
+    def _read_manifest(self) -> dict[str, Any] | None:
+        """What made the results that are there, None where there are none. Raises InputError."""
+        if not self._manifest.is_file():
+            for name in (*_FOLDERS, *_FILES):
+                if (self.folder / name).exists():
+                    raise InputError(
+                        f"{self.folder / name}: is there, without a {self._manifest.name} that "
+                        "says what made it; give another --out"
+                    )
+            return None
+        before = read_json(self._manifest, "what made the masks beside it")
+        if before.pop("program", None) != _PROGRAM["program"] and not before.keys() >= _KEYS:
+            raise InputError(
+                f"{self._manifest}: was not written by this program; give another --out"
+            )
+        return before
 
     def _clear(self) -> None:
         """Remove what an earlier run left, and nothing else that lies in the folder."""
-        if self._manifest.is_file():
-            for name in _FOLDERS:
-                shutil.rmtree(self.folder / name, ignore_errors=True)
-            for name in _FILES:
-                (self.folder / name).unlink(missing_ok=True)
+        if not self._manifest.is_file():
+            return
+        for name in _FOLDERS:
+            _check_ours(self.folder / name)
+        for name in (*_FOLDERS, *_FILES):
+            remove(self.folder / name)
 
     def _lines(self) -> Iterator[dict[str, Any]]:
-        with open(self._statistics, encoding="utf-8") as file:
-            for text in file:
-                try:
-                    yield json.loads(text)
-                except ValueError:  # cut off where a run was killed; the frame was tracked again
-                    continue
+        try:
+            with open(self._statistics, encoding="utf-8") as file:
+                for text in file:
+                    try:
+                        yield json.loads(text)
+                    except ValueError:  # cut off where a run was killed; it was tracked again
+                        continue
+        except (OSError, UnicodeDecodeError):
+            raise InputError(f"{self._statistics}: cannot be read; give --overwrite") from None
 
 
 def _plain(value: float) -> float | None:
     return None if np.isnan(value) else round(value, 5)
 
 
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+def _differences(before: dict[str, Any], manifest: dict[str, Any]) -> list[str]:
+    """What a run that goes on would make otherwise."""
+    return [key for key in {**before, **manifest} if before.get(key) != manifest.get(key)]
+
+
+def _check_ours(folder: Path) -> None:
+    """Raise InputError for what no run leaves in a folder of pictures, numbered folders or state.
+
+    A link is removed itself, and what it leads to stays.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for path in folder.rglob("*"):
+        inner = path.is_dir() and not path.is_symlink()
+        ours = path.name.isdecimal() or path.name == "waiting" if inner else _is_written(path.name)
+        if not ours:
+            raise InputError(
+                f"{path}: was not made here; move it away, or give another --out to begin anew"
+            )
+
+
+def _is_written(name: str) -> bool:
+    return name.endswith((".png", ".pth")) or fnmatch(name, TEMPORARY)

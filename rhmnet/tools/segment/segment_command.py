@@ -49,17 +49,18 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet segment") -> int
     own = source.name if source.name.strip(".") else "video"  # of ../*.png it is ..
     results = Results(args.out or Path("results") / own)
     what = manifest(source, strokes, size, made_by(config, network.path))
-    results.prepare(what, args.resume, args.overwrite)
-    where = f"at {size[1]}x{size[0]} pixels on {device} in {config.test.precision}"
-    print(f"{describe(strokes)}\n{network.describe(where, '--checkpoint FILE')}")
-    tracker = rhmnet.Tracker(network.model.to(device), config)
-    run = TwoWay(tracker, source, strokes, results, size, config.model.refine_threshold[0])
-    with StopRequest(patient=False) as stop:
+    with results.alone():
+        results.prepare(what, args.resume, args.overwrite)
+        where = f"at {size[1]}x{size[0]} pixels on {device} in {config.test.precision}"
+        print(f"{describe(strokes)}\n{network.describe(where, '--checkpoint FILE')}")
+        tracker = rhmnet.Tracker(network.model.to(device), config)
+        run = TwoWay(tracker, source, strokes, results, size, config.model.refine_threshold[0])
+        with StopRequest(patient=False) as stop:
 
-        def stopped() -> int:
-            return stop.exit_code
+            def stopped() -> int:
+                return stop.exit_code
 
-        whole = run.run(stopped) and write_outputs(args, source, strokes, results, stopped)
+            whole = run.run(stopped) and write_outputs(args, source, strokes, results, stopped)
     if source.note:
         print(f"warning: {source.note}")
     if whole:

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from rhmnet.files.writing import new_file
+
 NEIGHBOURS = 5  # frames on each side that a stroke helps
 _DIGITS = 5
 
@@ -77,9 +79,8 @@ def write_summary(
         "further_stroke_helps_most": further,
         "objects": {str(o): _whole(statistics[:, :, o - 1], change[:, o - 1]) for o in objects},
     }
-    partial = path.with_name(f"{path.name}.partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(json.dumps(top, indent=1)[:-2] + ',\n "frames": [\n')
+    with new_file(path) as file:
+        file.write((json.dumps(top, indent=1)[:-2] + ',\n "frames": [\n').encode())
         for frame, name in enumerate(names):
             entry = {
                 "frame": frame,
@@ -89,9 +90,9 @@ def write_summary(
                     for o in objects
                 },
             }
-            file.write("  " + json.dumps(entry) + (",\n" if frame + 1 < len(names) else "\n"))
-        file.write(" ]\n}\n")
-    partial.replace(path)
+            end = ",\n" if frame + 1 < len(names) else "\n"
+            file.write(f"  {json.dumps(entry)}{end}".encode())
+        file.write(b" ]\n}\n")
 
 
 def _single(row: np.ndarray, change: float) -> dict[str, float | int | None]:
