@@ -34,7 +34,7 @@ def test_score_of_a_whole_tree(tmp_path: Path) -> None:
     [
         ("ImageSets", "not a DAVIS folder"),
         ("ImageSets/2017/val.txt", "no such file; there is no list at all"),
-        ("JPEGImages/480p/bee", "no such folder; expected the video's .jpg files"),
+        ("JPEGImages/480p/bee", "no such folder; expected the video's .jpg, .jpeg, .png files"),
         ("Annotations/480p/bee", "no such folder; expected the video's .png files"),
         ("Annotations/480p/bee/00002.png", "video bee: 5 frames"),
         ("valid_scribbles0", "no scribble of ant"),
