@@ -106,6 +106,8 @@ def _pytest(root: Path, tests: tuple[str, ...], report: Path) -> None:
 
     os.setsid()  # tests may signal their process group
     os.chdir(root)
+    for name in [name for name in sys.modules if name.split(".")[0] == "rhmnet"]:
+        del sys.modules[name]  # this script's own, of the tree without errors
     sys.path.insert(0, str(root))
     os.environ |= {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
     sys.dont_write_bytecode = True  # a change of the same length in the same second
