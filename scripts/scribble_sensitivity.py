@@ -8,9 +8,11 @@
 
 First the scribble sets that the tree has (valid_scribbles0 and so on). Then strokes drawn by a
 program from the first frame's annotation: of several lengths, then of several thicknesses, the
-other being as usual, each drawn --draws times. SAVE_PATH/<config>_<epoch>_davis<year>_sensitivity
-gets sensitivity.json and, in strokes/, the drawn sets in DAVIS' own layout; masks lie beside it. A
-run that was stopped goes on where it was; torchrun shares it out.
+other being as usual, each drawn --draws times. `ink` is the share of the objects' first masks that
+lies under strokes: a tree's own sets may hold twice as much of it as drawn ones, so compare by it.
+SAVE_PATH/<config>_<epoch>_davis<year>_sensitivity gets sensitivity.json and, in strokes/, the drawn
+sets in DAVIS' own layout; masks lie beside it. A run that was stopped goes on where it was; torchrun
+shares it out.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from PIL import Image
 import rhmnet
 from rhmnet.evaluation.command import choose_device, davis_parser, parse
 from rhmnet.evaluation.davis import Davis, open_davis, parse_year, reading_of, select
+from rhmnet.evaluation.prompts import read_prompt
 from rhmnet.evaluation.report import VideoScores, global_row, object_rows
 from rhmnet.evaluation.runner import Evaluation
 from rhmnet.evaluation.weights import choose_network, made_by
@@ -98,7 +101,11 @@ def main() -> None:
         scores = evaluation.run(lambda: rhmnet.Tracker(model, config), processes)
     if not scores:  # another process reports
         return
-    tables = tabulate(dict(zip(conditions.values(), scores.values(), strict=True)))
+    inks = [ink(evaluation.davis, names, group) for group in conditions]
+    tables = tabulate(
+        dict(zip(conditions.values(), scores.values(), strict=True)),
+        dict(zip(conditions.values(), inks, strict=True)),
+    )
     print(f"{run}, {len(names)} videos, {config.test.precision}: {evaluation.reading.value}")
     print("\n\n".join(format_table(vary, rows) for vary, rows in tables.items()))
     header = {"run": run, "weights": str(checkpoint or "random"), "seed": args.seed}
@@ -144,16 +151,39 @@ def write_strokes(
             Image.fromarray(scribble).save(path)
 
 
-def tabulate(scores: dict[Condition, VideoScores]) -> dict[str, list[dict[str, Any]]]:
-    """{what was varied: one row a value}, each mean and deviation over the draws."""
+def ink(davis: Davis, names: Sequence[str], group: int) -> float:
+    """How much of the objects' first masks lies under strokes of a set, mean over the videos.
+
+    It is what makes sets of different making comparable: a tree's own strokes may be longer or
+    thicker than drawn ones of any length here.
+    """
+    shares = []
+    for name in names:
+        video = davis.video(name)
+        mask = davis.first_annotation(video).labels
+        strokes = read_prompt(davis, video, group).scribble
+        shares.append(np.count_nonzero(strokes[mask > 0]) / np.count_nonzero(mask))
+    return float(np.mean(shares))
+
+
+def tabulate(
+    scores: dict[Condition, VideoScores], inks: dict[Condition, float]
+) -> dict[str, list[dict[str, Any]]]:
+    """{what was varied: one row a value}, each mean and deviation over the draws.
+
+    inks: of each condition, the mean of `ink` goes into its row.
+    """
     tables: dict[str, list[dict[str, Any]]] = {}
     globals_ = {condition: global_row(object_rows(part)) for condition, part in scores.items()}
     for vary, value in dict.fromkeys((c.vary, c.value) for c in globals_):
         rows = [row for c, row in globals_.items() if (c.vary, c.value) == (vary, value)]
-        tables.setdefault(vary, []).append({"value": value, **summary(rows)})
+        share = np.mean([inks[c] for c in globals_ if (c.vary, c.value) == (vary, value)])
+        row = {"value": value, "ink": float(share), **summary(rows)}
+        tables.setdefault(vary, []).append(row)
     if "set" in tables:
         rows = [row for condition, row in globals_.items() if condition.vary == "set"]
-        tables["set"].append({"value": "all", **summary(rows)})
+        share = float(np.mean([row["ink"] for row in tables["set"]]))
+        tables["set"].append({"value": "all", "ink": share, **summary(rows)})
     return tables
 
 
@@ -168,11 +198,14 @@ def format_table(vary: str, rows: Sequence[dict[str, Any]]) -> str:
     """One line a value: mean ± deviation of each column."""
     lines = [
         f"{vary} ({MEANING[vary]})",
-        f"{'':>10}{'draws':>7}" + "".join(f"{column:>18}" for column in SHOWN),
+        f"{'':>10}{'draws':>7}{'ink':>8}" + "".join(f"{column:>18}" for column in SHOWN),
     ]
     for row in rows:
         cells = [f"{row['mean'][c]:.4f} ± {row['std'][c]:.4f}" for c in SHOWN]
-        lines.append(f"{row['value']!s:>10}{row['draws']:>7}" + "".join(f"{c:>18}" for c in cells))
+        lines.append(
+            f"{row['value']!s:>10}{row['draws']:>7}{row['ink']:>8.1%}"
+            + "".join(f"{c:>18}" for c in cells)
+        )
     return "\n".join(lines)
 
 

@@ -110,6 +110,10 @@ def test_sensitivity_draws_sets_and_reports_each(sensitivity, tmp_path, fake, ca
     drawn = [scribble for scribble, _ in fake.started[2:]]
     short, long, thick = (sum((s > 0).sum() for s in drawn[i : i + 2]) for i in (0, 2, 4))
     assert short < long < thick
+    few_ink, more, most = (
+        report[k][i]["ink"] for k, i in (("coverage", 0), ("coverage", 1), ("thickness", 0))
+    )
+    assert 0 < few_ink < more < most <= 1
     assert (drawn[0] != drawn[1]).any()
     frames = fake.frames
     sensitivity(*few)  # finished masks are kept
@@ -135,7 +139,8 @@ def test_sensitivity_is_mean_and_deviation_over_draws():
         script.Condition("coverage", 0.5, draw): {"ant": np.full((2, 1, 3), value)}
         for draw, value in enumerate((0.4, 0.8))
     }
-    (row,) = script.tabulate(scores)["coverage"]
+    (row,) = script.tabulate(scores, dict.fromkeys(scores, 0.25))["coverage"]
     assert row["mean"]["J&F-Mean"] == pytest.approx(0.6)
     assert row["std"]["J&F-Mean"] == pytest.approx(0.2)
-    assert "0.6000 ± 0.2000" in script.format_table("coverage", [row])
+    table = script.format_table("coverage", [row])
+    assert "0.6000 ± 0.2000" in table and "25.0%" in table
