@@ -11,8 +11,8 @@ program from the first frame's annotation: of several lengths, then of several t
 other being as usual, each drawn --draws times. `ink` is the share of the objects' first masks that
 lies under strokes: a tree's own sets may hold twice as much of it as drawn ones, so compare by it.
 SAVE_PATH/<config>_<epoch>_davis<year>_sensitivity gets sensitivity.json and, in strokes/, the drawn
-sets in DAVIS' own layout; masks lie beside it. A run that was stopped goes on where it was; torchrun
-shares it out.
+sets in DAVIS' own layout; masks lie beside it. A run that was stopped goes on where it was;
+torchrun shares it out.
 """
 
 from __future__ import annotations

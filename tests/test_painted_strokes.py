@@ -276,6 +276,12 @@ def test_what_is_not_clear_shows_the_colours_and_the_option(tmp_path: Path) -> N
     told(faint, "half opaque")
     alone = np.dstack([np.full((*SIZE, 3), 200, np.uint8), np.where(truth() > 0, 255, 0)])
     told(alone.astype(np.uint8), "all grey or white.*--background-color none")
+    rng = np.random.default_rng(1)
+    cut_out = np.dstack([rng.integers(0, 256, (*SIZE, 3)), np.where(truth() > 0, 255, 0)])
+    told(cut_out.astype(np.uint8), "those of a photograph")
+    product = plain(255)
+    product[20:70, 20:90] = rng.integers(0, 256, (50, 70, 3))
+    told(product, "photograph")
     thin = plain(0)
     cv2.line(thin, (10, 10), (150, 100), RED, 1)
     path = tmp_path / "s.jpg"

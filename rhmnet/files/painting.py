@@ -66,6 +66,7 @@ def separate(picture: np.ndarray, opacity: np.ndarray | None, ground: Ground) ->
         index = _assign(picture, inked, ground, colours)
     if ground.kind == "frame":
         index = _fill_holes(index, picture, colours)
+    _check_shades(picture, ground, colours, index)
     index = _give_rims(index, picture, colours, ground)
     if ground.lossy or ground.kind == "frame":
         index = _drop_specks(index)
@@ -205,6 +206,21 @@ def _lies_between(
     share = (from_start * way).sum(-1) / np.maximum((way * way).sum(-1), 1)
     off = np.linalg.norm(from_start - share[..., None] * way, axis=-1)
     return (off <= allowed) & (share > -0.1) & (share < 0.95)
+
+
+def _check_shades(
+    picture: np.ndarray, ground: Ground, colours: np.ndarray, index: np.ndarray
+) -> None:
+    """Raise NotClear where most pixels have neither their stroke's colour nor a blend of it."""
+    inked = index > 0
+    shades = picture[inked].astype(np.float32)
+    ends = colours[index[inked] - 1].astype(np.float32)
+    told = np.linalg.norm(shades - ends, axis=1) <= 2 * _LINK
+    if ground.kind != "layer":
+        bare = ground.pixels if ground.pixels.ndim == 1 else ground.pixels[inked]
+        told |= _lies_between(shades, bare, ends, 2 * FAINT)
+    if len(told) and told.mean() < 0.6:
+        raise NotClear("its shades are those of a photograph, not of strokes")
 
 
 def _fill_holes(index: np.ndarray, picture: np.ndarray, colours: np.ndarray) -> np.ndarray:
