@@ -21,12 +21,14 @@ from training_runs import (
 )
 
 from rhmnet.checkpoint import load_checkpoint, read_config
+from rhmnet.config import override
 from rhmnet.errors import InputError
 from rhmnet.model import build_model
 from rhmnet.training import run as run_module
 from rhmnet.training import state as state_module
+from rhmnet.training.initial import initial_weights
 from rhmnet.training.options import Options
-from rhmnet.training.run import choose_state, initial_weights
+from rhmnet.training.run import choose_state
 from rhmnet.training.state import find_newest, is_whole
 
 ITERATIONS = 6
@@ -228,6 +230,25 @@ def test_initial_weights_are_used(whole: tuple[Options, float], tmp_path: Path) 
     source = whole[0].checkpoint_folder / "pretrain_checkpoint_2.pth.tar"
     assert train_tiny(options._replace(init=str(source))) == 0
     torch.testing.assert_close(weights_of(options, epoch=1), weights_of(whole[0]), rtol=0, atol=0)
+
+
+def test_position_embedding_grows_with_the_crop(
+    whole: tuple[Options, float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Crops of 32 x 32 have two vectors a side, those of 48 x 32 three rows: one between them."""
+    source = whole[0].checkpoint_folder / "pretrain_checkpoint_2.pth.tar"
+    config = tiny_config(lr=0, weight_decay=0, epochs=1)
+    config = override(config, ["data.crop_size=[48,32]", "data.short_side=48"])
+    options = tiny_options(tmp_path, config)
+    assert train_tiny(options._replace(init=str(source))) == 0
+    printed = capsys.readouterr().out
+    assert "position embedding is resized: from crops of 32x32 to 48x32" in printed
+    assert "data.crop_size is" not in printed
+    old, new = weights_of(whole[0]), weights_of(options, epoch=1)
+    rows, grown = (state.pop("position_embedding.row_embed") for state in (old, new))
+    torch.testing.assert_close(grown[::2], rows)
+    torch.testing.assert_close(grown[1::2], (rows[:-1] + rows[1:]) / 2)
+    torch.testing.assert_close(new, old, rtol=0, atol=0)
 
 
 def test_validation_keeps_the_best_and_changes_nothing(

@@ -11,8 +11,6 @@ from pathlib import Path
 from torch import nn
 from torch.amp import GradScaler
 
-from rhmnet.checkpoint import SMALL, fill, find_checkpoint, read_checkpoint
-from rhmnet.config import Config
 from rhmnet.data.dataset import build_dataset
 from rhmnet.data.loader import build_loader, iterations_per_epoch
 from rhmnet.errors import InputError
@@ -24,9 +22,10 @@ from rhmnet.runtime.interrupt import StopRequest
 from rhmnet.runtime.processes import Processes, join_processes, parallel
 from rhmnet.structures import Clip
 from rhmnet.training.engine import ClipLosses, Hooks, prepare, train_one_epoch
+from rhmnet.training.initial import initial_weights, load_initial_weights
 from rhmnet.training.logger import RunLogger
 from rhmnet.training.optimizer import build_optimizer
-from rhmnet.training.options import Options, checkpoint_folder
+from rhmnet.training.options import Options
 from rhmnet.training.pictures import draw_clip
 from rhmnet.training.random_state import seed_everything, untouched_random_state
 from rhmnet.training.state import (
@@ -35,7 +34,6 @@ from rhmnet.training.state import (
     find_newest,
     is_better,
     is_whole,
-    refuse_other_heads,
     remove_unfinished,
     rename_earlier,
     restore_state,
@@ -283,38 +281,3 @@ def _with_weights(folder: Path) -> str:
         return ""
     newest = max(paths, key=lambda path: (len(path.name), path.name))
     return f", --resume none --init {newest} from the weights of the newest whole epoch"
-
-
-def load_initial_weights(model: RHMNet, config: Config, path: Path) -> list[str]:
-    """Begin with a file's weights; returns notes.
-
-    Raises InputError where they do not fit, or are of another number of heads.
-    """
-    content = read_checkpoint(path)
-    changed = refuse_other_heads(path, content, config)
-    fill(model, content, path)
-    return [f"starts from {path}", *(f"of the weights it starts from, {line}" for line in changed)]
-
-
-def initial_weights(options: Options) -> Path | None:
-    """The file that a new run starts from; None for the backbone's weights alone.
-
-    Raises InputError where it is missing, with the command that makes it.
-    """
-    train = options.config.train
-    if options.init == "none" or (options.init is None and train.init_config is None):
-        return None
-    if options.init == SMALL:
-        return find_checkpoint(SMALL)
-    if options.init is not None:
-        path, remedy = Path(options.init), "name a checkpoint, or --init none"
-    else:
-        folder = checkpoint_folder(options.checkpoints, train.init_config)
-        path = epoch_path(folder, train.init_epoch)
-        remedy = (
-            f"`python train_pretrain.py --config {train.init_config}` makes it; --init FILE starts "
-            "from other weights, --init none from the backbone's alone"
-        )
-    if not path.is_file():
-        raise InputError(f"initial weights {path}: no such file; {remedy}")
-    return path
