@@ -50,7 +50,8 @@ MAY_IMPORT = {
     "files": BASE | {"files", "resizing"},
     "data": BASE | {"data", "files"},
     "training": BASE
-    | {"training", "model", "losses", "data", "files", "checkpoint", "visualize", "runtime"},
+    | {"training", "model", "losses", "data", "files", "checkpoint", "checkpoint_keys"}
+    | {"visualize", "runtime"},
     "evaluation": BASE
     | {"evaluation", "model", "tracker", "tracked_frame", "resizing"}
     | {"data", "files", "checkpoint", "loading", "visualize", "runtime"},
