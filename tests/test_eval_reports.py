@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from davis_files import FRAMES, ROOT, load_script, make_davis
+from PIL import Image
 
 from rhmnet.errors import InputError
 from rhmnet.evaluation.davis import open_davis
@@ -139,8 +140,26 @@ def test_sensitivity_is_mean_and_deviation_over_draws():
         script.Condition("coverage", 0.5, draw): {"ant": np.full((2, 1, 3), value)}
         for draw, value in enumerate((0.4, 0.8))
     }
-    (row,) = script.tabulate(scores, dict.fromkeys(scores, 0.25))["coverage"]
+    (row,) = script.tabulate(scores, dict.fromkeys(scores, script.Amount(0.25, 0.5)))["coverage"]
     assert row["mean"]["J&F-Mean"] == pytest.approx(0.6)
     assert row["std"]["J&F-Mean"] == pytest.approx(0.2)
     table = script.format_table("coverage", [row])
-    assert "0.6000 ± 0.2000" in table and "25.0%" in table
+    assert "0.6000 ± 0.2000" in table and "25.0%" in table and "50.0%" in table
+
+
+def test_strokes_thinner_than_the_network_sees_are_told(tmp_path):
+    """A line of 2 pixels fills an eighth of each 16-pixel cell, one of 4 a quarter."""
+    davis = open_davis(make_davis(tmp_path / "DAVIS", 2016), 2016)
+    script = load_script("scripts/scribble_sensitivity.py")
+    shape = davis.first_annotation(davis.video("ant")).labels.shape
+    mask = np.ones(shape, np.uint8)  # the object fills the frame
+    Image.fromarray(mask).save(davis.root / "Annotations/480p/ant/00000.png")
+    top, left = (-side % 16 // 2 for side in shape)  # padding
+    row, first, last = 16 - top, 16 - left, 32 - left  # one cell of the second row of cells
+    for group, (thickness, seen) in enumerate([(2, 0.0), (4, 1.0)]):
+        strokes = np.zeros(mask.shape, np.uint8)
+        strokes[row : row + thickness, first:last] = 1
+        Image.fromarray(strokes).save(davis.root / f"valid_scribbles{group}/ant.bmp")
+        amount = script.amount(davis, ["ant"], group, short_side=0)
+        assert amount.seen == seen
+        assert amount.ink == pytest.approx(16 * thickness / mask.sum())
