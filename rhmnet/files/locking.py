@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -25,12 +25,15 @@ _BETWEEN_LOOKS = 0.05  # seconds
 
 
 @contextmanager
-def alone_in(folder: Path, remedy: str, seconds: float | None = None) -> Iterator[None]:
+def alone_in(
+    folder: Path, remedy: str, seconds: float | None = None, tidy: bool = False
+) -> Iterator[None]:
     """Keep other runs out of a folder, which is made if need be, while the context lasts.
 
     A record lock: the system drops it however the process ends, and no worker process inherits
     it, which might outlive this one. It does not keep the threads of one process apart.
     remedy: what to do about a run that stays. seconds: waited for it to leave; None for a minute.
+    tidy: remove the lock's file in the end.
     Raises InputError where one stays, or the folder cannot be made.
     """
     until = time.monotonic() + (SECONDS_TO_LEAVE if seconds is None else seconds)
@@ -43,7 +46,12 @@ def alone_in(folder: Path, remedy: str, seconds: float | None = None) -> Iterato
             if _locked(file):
                 if not _is_at(file, folder / LOCK):  # removed by the run that left
                     continue
-                yield
+                try:
+                    yield
+                finally:
+                    if tidy:
+                        with suppress(OSError):
+                            os.unlink(folder / LOCK)
                 return
             if time.monotonic() >= until:
                 raise InputError(f"another run writes to {folder}; {remedy}")

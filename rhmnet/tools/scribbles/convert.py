@@ -17,7 +17,6 @@ from rhmnet.files.listing import walk
 from rhmnet.labels import BACKGROUND
 from rhmnet.tools.scribbles.drawing import Drawing, check_drawing, clip, rasterize, trace
 from rhmnet.tools.scribbles.formats import davis, labelme, maps, svg
-from rhmnet.tools.scribbles.placing import replacing
 
 SUFFIXES = {
     "bmp": ".bmp",
@@ -179,12 +178,11 @@ def _write_labels_as(
 
 
 def _write_drawing(drawing: Drawing, target: Path, to: str) -> None:
-    with replacing(target) as partial:
-        if to == "svg":
-            svg.write(partial, drawing)
-        elif to == "labelme":
-            labelme.write(partial, drawing, f"{target.stem}.jpg")
-        elif davis.FRAME.fullmatch(target.stem):  # a frame of a video
-            davis.write(partial, drawing, target.parent.name, int(target.stem))
-        else:
-            davis.write(partial, drawing, target.stem)
+    if to == "svg":
+        svg.write(target, drawing)
+    elif to == "labelme":
+        labelme.write(target, drawing, f"{target.stem}.jpg")
+    elif davis.FRAME.fullmatch(target.stem):  # a frame of a video
+        davis.write(target, drawing, target.parent.name, int(target.stem))
+    else:
+        davis.write(target, drawing, target.stem)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +13,10 @@ import numpy as np
 from tqdm import tqdm
 
 from rhmnet.errors import InputError
-from rhmnet.tools.scribbles.formats.maps import write_map
-from rhmnet.tools.scribbles.placing import refused_by_name, replacing
+from rhmnet.files.json_files import read_json
+from rhmnet.files.locking import LOCK, alone_in
+from rhmnet.files.writing import remove, write_json
+from rhmnet.tools.scribbles.formats.maps import is_cut_off, write_map
 from rhmnet.tools.scribbles.sources.coco import CocoJob
 from rhmnet.tools.scribbles.sources.maps import MapJob
 from rhmnet.tools.scribbles.strokes import StrokeOptions, draw_scribble
@@ -26,6 +28,7 @@ STAMP = "made.json"
 """Says in each folder of made scribbles how they were made."""
 MAX_CHUNK = 16  # jobs that travel to a worker together
 FEW_IMAGES = 64  # drawn while a worker process would start
+_REMEDY = "wait for it, or name another folder"
 
 
 class Made(NamedTuple):
@@ -62,20 +65,28 @@ def make_scribbles(
     """Write `<folder>/<name>.bmp` for every scene of the jobs, one differing set in each folder.
 
     workers: processes; 1, or fewer images than FEW_IMAGES, works in this one.
-    Files that are there are kept, so that a run that was killed goes on where it was; `overwrite`
-    first removes those that were made here.
+    Files that are there, and whole, are kept, so that a run that was killed goes on where it was;
+    `overwrite` first removes those that were made here.
     Returns what was made or kept, in the order of the jobs.
-    Raises InputError where a folder holds scribbles that were made otherwise, or by others.
+    Raises InputError where a folder holds scribbles that were made otherwise, or by others, or
+    another run is at work in it.
     """
-    for folder in folders:
-        _check_ours(folder, recipe, overwrite)
-    for folder in folders:  # only when none of them is refused
-        with refused_by_name(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as alone:
+        for folder in sorted(folders):
+            _check_ours(folder, recipe, overwrite)
+            alone.enter_context(alone_in(folder, _REMEDY, tidy=True))
+        for folder in folders:  # as they are now
+            _check_ours(folder, recipe, overwrite)
+        for folder in folders:  # only when none of them is refused
             for path in folder.rglob("*.bmp") if overwrite else ():
-                path.unlink()
-        with replacing(folder / STAMP) as stamp:
-            stamp.write_text(json.dumps(recipe.stamp(), indent=1) + "\n", encoding="utf-8")
+                remove(path)
+            write_json(folder / STAMP, recipe.stamp())
+        return _make_all(jobs, folders, recipe, workers)
+
+
+def _make_all(
+    jobs: Sequence[CocoJob | MapJob], folders: Sequence[Path], recipe: Recipe, workers: int
+) -> list[Made]:
     images = sum(len(job.names) for job in jobs)
     if images * len(folders) < FEW_IMAGES:
         workers = 1
@@ -106,8 +117,7 @@ def write_coco_list(path: Path, jobs: Sequence[CocoJob], made: Iterable[Made]) -
         }
         for one in made
     ]
-    with replacing(path) as partial:
-        partial.write_text(json.dumps({"images": entries}) + "\n", encoding="utf-8")
+    write_json(path, {"images": entries}, indent=None)
     return len(entries)
 
 
@@ -116,10 +126,8 @@ def _check_ours(folder: Path, recipe: Recipe, overwrite: bool) -> None:
     stamp, path = recipe.stamp(), folder / STAMP
     if path.is_file():
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(found, dict):
-                raise ValueError
-        except (OSError, ValueError):
+            found = read_json(path)
+        except InputError:
             if overwrite:
                 return
             raise InputError(
@@ -133,7 +141,7 @@ def _check_ours(folder: Path, recipe: Recipe, overwrite: bool) -> None:
                 f"{folder}: its scribbles were made with {told}; "
                 "give the same options, another folder, or --overwrite"
             )
-    elif folder.is_dir() and any(folder.iterdir()):
+    elif folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
         # never --overwrite here: hand-drawn scribbles cannot be made again
         raise InputError(
             f"{folder}: holds files that were not made here ({STAMP} is missing); "
@@ -149,10 +157,14 @@ def _make_chunk(
     return [(i, list(_make(job, folders, recipe))) for i, job in chunk]
 
 
+def _is_there(path: Path) -> bool:
+    return path.is_file() and not is_cut_off(path)
+
+
 def _make(job: CocoJob | MapJob, folders: tuple[Path, ...], recipe: Recipe) -> Iterator[Made]:
     if isinstance(job, MapJob):
         wanted = [folder / f"{name}.bmp" for folder in folders for name in job.names]
-        if all(path.is_file() for path in wanted):
+        if all(map(_is_there, wanted)):
             yield from (Made(name, None, 0) for name in job.names)
             return
     for scene in job.scenes():
@@ -160,7 +172,7 @@ def _make(job: CocoJob | MapJob, folders: tuple[Path, ...], recipe: Recipe) -> I
         seed = zlib.crc32(scene.name.encode("utf-8", "surrogateescape"))
         for index, folder in enumerate(folders):
             path = folder / f"{scene.name}.bmp"
-            if path.is_file():
+            if _is_there(path):
                 continue
             rng = np.random.default_rng([recipe.seed, index, seed])
             options = recipe.options

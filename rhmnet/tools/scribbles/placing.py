@@ -4,36 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rhmnet.errors import InputError
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, which then takes the place of `path`; its folder is made.
-
-    Raises InputError, one line, where the system refuses.
-    """
-    partial = path.with_name(f"{path.name}.partial")
-    with refused_by_name(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(path)
-
-
-@contextmanager
-def refused_by_name(path: Path) -> Iterator[None]:
-    """Turn an OSError, while `path` is written, into an InputError that names it."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); "
-            "name another place, or make room and permission for it"
-        ) from None
+from rhmnet.files.writing import make_folder, new_file, replacing
 
 
 def place(source: Path, target: Path, copy: bool) -> bool:
@@ -44,11 +18,10 @@ def place(source: Path, target: Path, copy: bool) -> bool:
     if target.is_symlink() or target.exists():
         if target.resolve() == source.resolve():
             return False
-        if copy and _same_names(source, target):
+        if copy and _alike(source, target):
             return False
         raise InputError(f"{target}: is there already and is not {source}; move it away")
-    with refused_by_name(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     if not copy:
         try:
             # relative, so that a tree that lies beside its sources can move with them
@@ -59,17 +32,29 @@ def place(source: Path, target: Path, copy: bool) -> bool:
                 f"{target}: cannot be linked ({error.strerror}); ask for copies with --copy"
             ) from None
         return True
-    with replacing(target) as partial:
-        if source.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(source, partial)
-        else:
-            shutil.copy2(source, partial)
+    if source.is_dir():
+        with replacing(target) as partial:
+            shutil.copytree(source, partial, copy_function=_copy)
+    else:
+        _copy(source, target)
     return True
 
 
-def _same_names(source: Path, target: Path) -> bool:
+def _copy(source: str | Path, target: str | Path) -> None:
+    try:
+        data = open(source, "rb")  # noqa: SIM115  closed below
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read ({error.strerror})") from None
+    with data, new_file(target) as file:
+        shutil.copyfileobj(data, file)
+
+
+def _alike(source: Path, target: Path) -> bool:
     if source.is_file() or target.is_file():
         return source.is_file() and target.is_file() and source.read_bytes() == target.read_bytes()
-    names = ({path.relative_to(root) for path in root.rglob("*")} for root in (source, target))
-    return next(names) == next(names)
+    return _sizes(source) == _sizes(target)
+
+
+def _sizes(folder: Path) -> dict[Path, int]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder): path.stat().st_size for path in files}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from rhmnet.errors import InputError
 from rhmnet.evaluation.results import write_mask
 from rhmnet.files.json_files import read_json
 from rhmnet.files.label_maps import read_labels
-from rhmnet.files.locking import LOCK, alone_in
+from rhmnet.files.locking import alone_in
 from rhmnet.files.writing import (
     TEMPORARY,
     add_line,
@@ -71,18 +71,12 @@ class Results:
         self._manifest = folder / "manifest.json"
         self._statistics = folder / "statistics.jsonl"
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> AbstractContextManager[None]:
         """Keep other runs out of the folder while the context lasts; it is made if need be.
 
         Raises InputError where another run is at work there.
         """
-        with alone_in(self.folder, "wait for it, or give another --out", _PATIENCE):
-            try:
-                yield
-            finally:
-                with suppress(InputError):
-                    remove(self.folder / LOCK)
+        return alone_in(self.folder, "wait for it, or give another --out", _PATIENCE, tidy=True)
 
     def prepare(self, manifest: dict[str, Any], resume: bool, overwrite: bool) -> None:
         """Make the folder ready: empty, or with what the same manifest made.

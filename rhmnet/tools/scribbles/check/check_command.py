@@ -19,10 +19,10 @@ import numpy as np
 from PIL import Image
 
 from rhmnet.errors import InputError
+from rhmnet.files.writing import write_picture
 from rhmnet.runtime.options import CommandParser
 from rhmnet.tools.scribbles.arrange import arrange
 from rhmnet.tools.scribbles.check.trees import check_own, check_root
-from rhmnet.tools.scribbles.placing import replacing
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "rhmnet scribbles check") -> int:
@@ -74,5 +74,4 @@ def _save(path: Path, picture: np.ndarray) -> None:
     kind = Image.registered_extensions().get(path.suffix.lower())
     if kind not in Image.SAVE:
         raise InputError(f"--sheet {path}: expected the name of a picture, as in strokes.png")
-    with replacing(path) as partial:
-        Image.fromarray(picture).save(partial, format=kind)
+    write_picture(path, Image.fromarray(picture), kind)

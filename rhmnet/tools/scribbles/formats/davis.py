@@ -6,7 +6,6 @@ ours, and other tools leave them alone: `size` ([H, W]) of the image, `thickness
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 from rhmnet.errors import InputError
 from rhmnet.files.json_files import read_json
 from rhmnet.files.names import check_name
+from rhmnet.files.writing import write_json
 from rhmnet.tools.scribbles.drawing import Drawing, Stroke
 from rhmnet.tools.scribbles.formats.names import pen_width
 
@@ -93,7 +93,7 @@ def write(path: Path, drawing: Drawing, sequence: str = "", frame: int = 0) -> N
         "size": [height, width],
         "scribbles": [[] for _ in range(frame)] + [lines],
     }
-    path.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    write_json(path, content, indent=None)
 
 
 def _stroke(

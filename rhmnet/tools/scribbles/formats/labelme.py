@@ -5,13 +5,13 @@ One key is ours, and labelme keeps it: `thickness` of a shape.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from rhmnet.errors import InputError
 from rhmnet.files.json_files import read_json
+from rhmnet.files.writing import write_json
 from rhmnet.tools.scribbles.drawing import Drawing, Stroke
 from rhmnet.tools.scribbles.formats.names import name_of, number, pen_width
 
@@ -79,7 +79,7 @@ def write(path: Path, drawing: Drawing, image: str = "") -> None:
         "imageHeight": drawing.size[0],
         "imageWidth": drawing.size[1],
     }
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(path, content)
 
 
 def _points(shape: dict) -> np.ndarray:

@@ -11,12 +11,13 @@ from PIL import Image
 from rhmnet.errors import InputError
 from rhmnet.files.legend import PaintOptions
 from rhmnet.files.scribble_file import read_strokes_file
+from rhmnet.files.writing import write_picture
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, to_disk
 from rhmnet.tools.scribbles.drawing import guess_num_objects
-from rhmnet.tools.scribbles.placing import replacing
 from rhmnet.visualize import davis_palette
 
 SALIENCY_BACKGROUND = 2
+_HEAD = 54  # bytes before a BMP's colours
 
 
 class Map(NamedTuple):
@@ -61,13 +62,19 @@ def read(path: Path, paint: PaintOptions, saliency: bool) -> Map:
 
 def write_map(path: Path, labels: np.ndarray) -> None:
     """Write a uint8 [H, W] label map as 8-bit BMP, complete or not at all."""
-    with replacing(path) as partial:
-        Image.fromarray(labels).save(partial, format="BMP")
+    write_picture(path, Image.fromarray(labels), "BMP")
+
+
+def is_cut_off(path: Path) -> bool:
+    """Whether a BMP has fewer bytes than it says, as where a disk was full."""
+    with open(path, "rb") as file:
+        head = file.read(_HEAD)
+    said = int.from_bytes(head[2:6], "little") if head.startswith(b"BM") else 0
+    return len(head) < _HEAD or path.stat().st_size < said
 
 
 def write_palette_map(path: Path, labels: np.ndarray) -> None:
     """Write a uint8 [H, W] label map as PNG in the colours of DAVIS, complete or not at all."""
     image = Image.fromarray(labels)
     image.putpalette(davis_palette().tobytes())
-    with replacing(path) as partial:
-        image.save(partial, format="PNG")
+    write_picture(path, image, "PNG")

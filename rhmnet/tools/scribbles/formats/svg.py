@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from rhmnet.errors import InputError
+from rhmnet.files.writing import new_file
 from rhmnet.tools.scribbles.drawing import Drawing, Stroke
 from rhmnet.tools.scribbles.formats.names import name_of, object_id, pen_width
 from rhmnet.tools.scribbles.formats.svg_path import NUMBER, flatten, matrix
@@ -66,7 +67,8 @@ def write(path: Path, drawing: Drawing) -> None:
             attributes["stroke-width"] = f"{stroke.thickness:g}"
         ElementTree.SubElement(root, f"{_SVG}path", attributes)
     ElementTree.indent(root)
-    ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+    with new_file(path) as file:
+        ElementTree.ElementTree(root).write(file, encoding="utf-8", xml_declaration=True)
 
 
 def _canvas(root: ElementTree.Element) -> tuple[tuple[int, int] | None, np.ndarray]:
