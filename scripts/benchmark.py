@@ -45,6 +45,7 @@ from rhmnet.config import PRECISIONS, STRIDE, override
 from rhmnet.errors import InputError
 from rhmnet.evaluation.weights import build_untrained
 from rhmnet.files.source import open_source
+from rhmnet.files.writing import write_json
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS
 from rhmnet.loading import DEFAULT_CONFIG
 from rhmnet.runtime.command import run_command
@@ -65,7 +66,7 @@ def main() -> None:
         rows.append(run_row(args, size, precision, objects))
         print(format_row(rows[-1], header=len(rows) == 1), flush=True)
     report = {"machine": describe(args.device), "frames": args.frames, "rows": rows}
-    Path(args.json).write_text(json.dumps(report, indent=1))
+    write_json(args.json, report)
     print(f"\n{report['machine']}; memory full, median of {args.repeats} runs; wrote {args.json}")
 
 

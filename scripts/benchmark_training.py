@@ -18,7 +18,6 @@ import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 import argparse
 import dataclasses
 import itertools
-import json
 import resource
 import statistics
 import time
@@ -35,6 +34,7 @@ from torch.amp import GradScaler
 from rhmnet.config import PRECISIONS, Config, load_config
 from rhmnet.data.dataset import build_dataset
 from rhmnet.data.loader import build_loader
+from rhmnet.files.writing import write_json
 from rhmnet.losses import Criterion
 from rhmnet.model import build_model
 from rhmnet.runtime.command import run_command
@@ -57,8 +57,7 @@ def main() -> None:
     if "step" in args.parts:
         report["step"] = time_steps(config, args, device)
     print(format_table(report))
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(report, indent=1) + "\n")
+    write_json(args.out, report)
     print(f"wrote {args.out}")
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 from rhmnet.files.label_maps import read_labels
 from rhmnet.files.source import open_source
+from rhmnet.files.writing import write_picture
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.options import CommandParser
 from rhmnet.tools.segment.segment_command import main as segment
@@ -38,7 +39,7 @@ def main() -> None:
         track(once, "strokes")
         track(twice, "strokes", "one_more")
         picture = draw(once / "masks", twice / "masks")
-    Image.fromarray(picture).save(args.out, optimize=True)
+    write_picture(args.out, Image.fromarray(picture), "PNG", optimize=True)
     print(f"wrote {args.out}: {args.out.stat().st_size:,} bytes")
 
 

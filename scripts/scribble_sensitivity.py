@@ -24,33 +24,38 @@ import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 
 import argparse
 import dataclasses
-import json
-import shutil
+import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
 
 import rhmnet
 from rhmnet.config import STRIDE
+from rhmnet.errors import InputError
 from rhmnet.evaluation.command import choose_device, davis_parser, parse
 from rhmnet.evaluation.davis import Davis, open_davis, parse_year, reading_of, select
 from rhmnet.evaluation.prompts import read_prompt
 from rhmnet.evaluation.report import VideoScores, global_row, object_rows
 from rhmnet.evaluation.runner import Evaluation
 from rhmnet.evaluation.weights import choose_network, made_by
+from rhmnet.files.locking import alone_in
+from rhmnet.files.writing import make_folder, refused_by_name, remove, write_json
 from rhmnet.inference import settle_precision
 from rhmnet.memory_encoder import LEAST_RATIO
 from rhmnet.resizing import network_size
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.options import MOST_SEED, Number, whole
 from rhmnet.runtime.processes import join_processes
+from rhmnet.tools.scribbles.formats.maps import write_map
 from rhmnet.tools.scribbles.strokes import StrokeOptions, draw_scribble
 
 FIRST_DRAWN = 100  # number of the first drawn set, above those of any tree
+LINKED = ("JPEGImages", "Annotations", "ImageSets")
+DRAWN = re.compile(r"valid_scribbles[0-9]+")
 SHOWN = ("J&F-Mean", "J-Mean", "F-Mean")
 MEANING = {
     "set": "number of the tree's scribble set",
@@ -92,11 +97,13 @@ def main() -> None:
         for draw in range(args.draws)
     ]
     conditions |= dict(enumerate(drawn, start=FIRST_DRAWN))
-    with join_processes(choose_device(args.device, args.gpu)) as processes:
+    with ExitStack() as alone, join_processes(choose_device(args.device, args.gpu)) as processes:
         config = settle_precision(config, processes.device)
         run = f"{network.name}_davis{davis.year}_sensitivity"
         folder = args.save_path / run
         if processes.is_main:
+            remedy = "wait for it, or name another --save_path"
+            alone.enter_context(alone_in(folder, remedy, tidy=True))
             write_strokes(davis, names, conditions, folder / "strokes", args.seed)
         processes.wait()
         evaluation = Evaluation(
@@ -127,7 +134,7 @@ def main() -> None:
     print("\n\n".join(format_table(vary, rows) for vary, rows in tables.items()))
     header = {"run": run, "weights": str(checkpoint or "random"), "seed": args.seed}
     path = folder / "sensitivity.json"
-    path.write_text(json.dumps({**header, **evaluation.describe(), **tables}, indent=1) + "\n")
+    write_json(path, {**header, **evaluation.describe(), **tables})
     print(f"wrote {path}")
 
 
@@ -148,12 +155,17 @@ def write_strokes(
     davis: Davis, names: Sequence[str], conditions: dict[int, Condition], out: Path, seed: int
 ) -> None:
     """Make a DAVIS folder: the tree's own files, linked, and `valid_scribbles<n>` as drawn."""
-    shutil.rmtree(out, ignore_errors=True)  # links are removed, not what they lead to
-    out.mkdir(parents=True)
-    linked = ["JPEGImages", "Annotations", "ImageSets"]
+    linked = [*LINKED]
     linked += [f"valid_scribbles{group}" for group in conditions if group < FIRST_DRAWN]
-    for name in linked:
-        (out / name).symlink_to((davis.root / name).resolve(), target_is_directory=True)
+    for path in out.iterdir() if out.is_dir() else ():
+        link = path.is_symlink() and path.name in LINKED
+        if not link and not DRAWN.fullmatch(path.name):
+            raise InputError(f"{path}: was not made here; move it away, or name another folder")
+    remove(out)  # links are removed, not what they lead to
+    make_folder(out)
+    with refused_by_name(out):
+        for name in linked:
+            (out / name).symlink_to((davis.root / name).resolve(), target_is_directory=True)
     for index, name in enumerate(names):
         labels = davis.first_annotation(davis.video(name)).labels
         for group, condition in conditions.items():
@@ -163,9 +175,7 @@ def write_strokes(
             # the same hand for every length and thickness, so that nothing else differs
             rng = np.random.default_rng((seed, index, condition.draw))
             path = out / f"valid_scribbles{group}" / f"{name}.bmp"
-            path.parent.mkdir(exist_ok=True)
-            scribble = draw_scribble(labels, int(labels.max()), rng, options)
-            Image.fromarray(scribble).save(path)
+            write_map(path, draw_scribble(labels, int(labels.max()), rng, options))
 
 
 def amount(davis: Davis, names: Sequence[str], group: int, short_side: int) -> Amount:

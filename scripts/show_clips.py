@@ -19,6 +19,7 @@ import rhmnet
 from rhmnet.data.dataset import STAGES, build_dataset
 from rhmnet.data.sampler import SampleKey
 from rhmnet.errors import InputError
+from rhmnet.files.writing import write_picture
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.options import CommandParser, whole
 from rhmnet.structures import REDRAW_REASONS, Clip
@@ -52,11 +53,7 @@ def main() -> None:
     pictures, captions = zip(*cells, strict=True)
     columns = config.data.clip_length + 1
     sheet = contact_sheet(pictures, captions, columns=columns, height=arguments.height)
-    try:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(sheet).save(arguments.out)
-    except OSError as error:
-        raise InputError(f"--out {arguments.out}: cannot be written ({error.strerror})") from None
+    write_picture(arguments.out, Image.fromarray(sheet), "PNG")
     redraws = sum(clip.redraws[0] for clip in clips).tolist()
     counted = ", ".join(f"{n} {reason}" for n, reason in zip(redraws, REDRAW_REASONS, strict=True))
     print(f"{arguments.out}: {len(clips)} clips; rejected on the way: {counted}")

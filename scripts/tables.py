@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from rhmnet.errors import InputError
+from rhmnet.files.json_files import read_json
+from rhmnet.files.writing import write_text
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.options import CommandParser
 
@@ -26,22 +27,26 @@ DAVIS_ROWS = {
 }
 DAVIS_MEASURES = {"J&F-Mean": "J&F", "J-Mean": "J", "F-Mean": "F"}
 YOUTUBE = "YouTube-VOS val"
+Row = tuple[str, ...]
+"""Cells of the table."""
 
 
 def main() -> None:
     parser = CommandParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="--save_path of reproduce_tables.sh")
     folder = parser.parse_args().folder
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; run reproduce_tables.sh first")
     rows = [("Benchmark", "Measure", "Here", "Std over sets", "Paper"), ("---",) * 5]
     for row, title in DAVIS_ROWS.items():
-        rows += davis_rows(read_scores(folder / row), title)
+        rows += read_scores(folder / row, lambda report, title=title: davis_rows(report, title))
     rows += youtube_rows(folder / "youtube")
     text = "\n".join(f"| {' | '.join(cells)} |" for cells in padded(rows))
-    (folder / "tables.md").write_text(text + "\n")
+    write_text(folder / "tables.md", text + "\n")
     print(f"{text}\n\nwrote {folder / 'tables.md'}")
 
 
-def davis_rows(report: dict[str, Any], title: str) -> Iterator[tuple[str, ...]]:
+def davis_rows(report: dict[str, Any], title: str) -> Iterator[Row]:
     """One row a measure, in percent as papers have it."""
     title = f"{title}, {len(report['videos'])} videos, {len(report['sets'])} sets"
     for column, measure in DAVIS_MEASURES.items():
@@ -49,15 +54,10 @@ def davis_rows(report: dict[str, Any], title: str) -> Iterator[tuple[str, ...]]:
         yield title, measure, percent(report["mean"][column]), std, ""
 
 
-def youtube_rows(folder: Path) -> Iterator[tuple[str, ...]]:
+def youtube_rows(folder: Path) -> Iterator[Row]:
     """Overall and the four numbers of it; where there are none, the zip for the server."""
     if list(folder.glob("*/scores.json")):
-        report = read_scores(folder)
-        title, values = f"{YOUTUBE}, {len(report['videos'])} videos", report["groups"]
-        yield title, "Overall", percent(report["overall"]), "-", ""
-        for group in ("seen", "unseen"):
-            for key in ("J", "F"):
-                yield title, f"{key} {group}", percent(values.get(group, {}).get(key)), "-", ""
+        yield from read_scores(folder, _youtube_scores)
         return
     archives = sorted(folder.glob("*/*.zip"))
     if not archives:
@@ -66,15 +66,33 @@ def youtube_rows(folder: Path) -> Iterator[tuple[str, ...]]:
         yield YOUTUBE, measure, f"send {archives[0]} to the server", "-", ""
 
 
-def read_scores(folder: Path) -> dict[str, Any]:
-    """The one scores.json that lies in a folder of `folder`."""
+def _youtube_scores(report: dict[str, Any]) -> Iterator[Row]:
+    title, values = f"{YOUTUBE}, {len(report['videos'])} videos", report["groups"]
+    yield title, "Overall", percent(report["overall"]), "-", ""
+    for group in ("seen", "unseen"):
+        for key in ("J", "F"):
+            yield title, f"{key} {group}", percent(values.get(group, {}).get(key)), "-", ""
+
+
+def read_scores(folder: Path, rows: Callable[[dict[str, Any]], Iterator[Row]]) -> list[Row]:
+    """What `rows` makes of the one scores.json that lies in a folder of `folder`.
+
+    Raises InputError where there is not one, or it is not what an evaluation writes.
+    """
     found = sorted(folder.glob("*/scores.json"))
     if len(found) != 1:
         raise InputError(
             f"{folder}: {len(found)} files */scores.json; expected one, of one checkpoint: "
             "give reproduce_tables.sh another --save_path"
         )
-    return json.loads(found[0].read_text())
+    report = read_json(found[0], "scores as an evaluation writes them")
+    try:
+        return list(rows(report))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"{found[0]}: not scores as an evaluation writes them ({type(error).__name__}: "
+            f"{error}); run reproduce_tables.sh again"
+        ) from None
 
 
 def percent(value: float | None) -> str:

@@ -11,7 +11,6 @@ there is whole, and is kept by a later run.
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,9 @@ import numpy as np
 from tqdm import tqdm
 
 from rhmnet.errors import InputError
-from rhmnet.files.writing import refused_by_name, remove, write_json
+from rhmnet.files.json_files import read_json
+from rhmnet.files.locking import LOCK, alone_in
+from rhmnet.files.writing import make_folder, refused_by_name, remove, write_encoded, write_json
 from rhmnet.tools.clips.render import Frame, render, shows_everything
 from rhmnet.tools.clips.scene import Scene, sample_scene
 from rhmnet.tools.clips.stills import Picture, Still
@@ -36,6 +37,7 @@ VERSION = 1
 """Of the clips: raised whenever the same seed gives other bytes than before."""
 STAMP = "clips.json"
 UNFINISHED = ".unfinished"
+_REMEDY = "wait for it, or name another folder"
 SPACING = 5
 """Step of the frame numbers, as in Youtube-VOS."""
 STILLS_A_CLIP = 5
@@ -96,7 +98,12 @@ def write_clips(
         raise InputError(f"--count {count}, --workers {workers}: expected at least 1")
     if len(stills) < 2:
         raise InputError(f"{len(stills)} stills: expected at least 2, to move one over another")
-    _begin(out, stills, recipe, overwrite)
+    with alone_in(out, _REMEDY, tidy=True):
+        _begin(out, stills, recipe, overwrite)
+        return _make_all(stills, out, count, recipe, workers)
+
+
+def _make_all(stills: Sequence[Still], out: Path, count: int, recipe: Recipe, workers: int) -> int:
     missing = [i for i in range(count) if not _scribbles(out, i).is_dir()]
     work = _jobs(stills, missing, recipe)
     with tqdm(total=count, initial=count - len(missing), unit="clip", desc="clips") as bar:
@@ -129,9 +136,10 @@ def _begin(out: Path, stills: Sequence[Still], recipe: Recipe, overwrite: bool) 
                 "or --overwrite"
             )
         if overwrite:
-            for name in ("train", "train_scribbles", UNFINISHED):
-                remove(out / name)
-    elif out.is_dir() and any(out.iterdir()):
+            for place in (*(out / "train").glob("*"), out / "train_scribbles", out / UNFINISHED):
+                for clip in place.glob("clip-*"):  # what else lies beside them stays
+                    remove(clip)
+    elif out.is_dir() and any(path.name != LOCK for path in out.iterdir()):
         raise InputError(
             f"{out}: holds files that were not made here ({STAMP} is missing); name another folder"
         )
@@ -140,10 +148,9 @@ def _begin(out: Path, stills: Sequence[Still], recipe: Recipe, overwrite: bool) 
 
 def _read_stamp(path: Path) -> dict:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        found = None
-    return found if isinstance(found, dict) else {}
+        return read_json(path)
+    except InputError:
+        return {}
 
 
 def _jobs(stills: Sequence[Still], indices: Sequence[int], recipe: Recipe) -> Iterator[Job]:
@@ -209,15 +216,11 @@ def _scribbles(out: Path, index: int) -> Path:
 
 
 def _move(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     remove(target)  # an earlier run was stopped between two moves
     source.rename(target)
 
 
 def _write_jpeg(path: Path, image: np.ndarray, quality: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
-    if not done:
-        raise RuntimeError(f"{path}: OpenCV could not encode this image")
-    path.write_bytes(data.tobytes())
+    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    write_encoded(path, pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])

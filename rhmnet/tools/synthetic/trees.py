@@ -6,20 +6,23 @@ videos alone, where they are needed for scoring; training images and videos come
 
 from __future__ import annotations
 
-import json
 import multiprocessing
-import shutil
+import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 import cv2
 from tqdm import tqdm
 
 from rhmnet.errors import InputError
+from rhmnet.files.json_files import read_json
+from rhmnet.files.locking import LOCK, alone_in
+from rhmnet.files.writing import TEMPORARY, refused_by_name, remove, write_json, write_text
 from rhmnet.tools.synthetic import videos
 from rhmnet.tools.synthetic.videos import Job
 
@@ -27,6 +30,12 @@ VERSION = 3
 """Of pictures and strokes: raised whenever the same seed gives other bytes than before."""
 MANIFEST = "synthetic.json"
 TREES = ("COCO", "DAVIS", "Youtube-VOS")
+_OURS = re.compile(
+    r"images|scribbles|JPEGImages|Annotations|ImageSets|480p|2016|2017|train|valid|train_scribbles"
+    r"|valid_scribbles[0-9]*|(train|valid)-[0-9]{3}(\.bmp)?|(0{7})?[0-9]{5}\.(jpg|bmp|png)"
+    r"|(train|val)\.txt|meta\.json|COCO_scribbles\.json"
+)
+"""The names in the trees."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,8 @@ def write_trees(out: Path, seed: int, size: str, workers: int = 1, overwrite: bo
     where a process was killed.
     """
     out = Path(out)
+    if out.name in ("", ".."):
+        out = out.resolve()
     if size not in SIZES:
         raise InputError(f"size {size!r}: expected one of {', '.join(SIZES)}")
     if seed < 0 or workers < 1:
@@ -68,31 +79,35 @@ def write_trees(out: Path, seed: int, size: str, workers: int = 1, overwrite: bo
     manifest = {"seed": seed, "size": size, "version": VERSION}
     if _is_made(out, manifest, overwrite):
         return
-    partial, replaced = (out.with_name(f"{out.name}.{kind}") for kind in ("partial", "replaced"))
-    try:
-        for left in (partial, replaced):
-            if left.exists():  # an earlier run was killed
-                _check_ours(left)
-                shutil.rmtree(left)
-        partial.mkdir(parents=True)
-        _write_json(partial / MANIFEST, manifest)
-        _fill(partial, seed, SIZES[size], workers)
-        if out.exists():  # moved, not removed: half of it must never look whole
-            out.rename(replaced)
-        partial.rename(out)
-        shutil.rmtree(replaced, ignore_errors=True)
-    except OSError as error:
-        place = error.filename or partial
-        raise InputError(
-            f"{place}: cannot be written ({error.strerror}); name another folder, or make room"
-        ) from None
-    except BrokenProcessPool:
-        raise InputError(
-            f"{out}: a process was killed, for memory maybe; run again with fewer --workers"
-        ) from None
-    finally:
-        if partial.exists() and _is_ours(partial):
-            shutil.rmtree(partial, ignore_errors=True)
+    partial, replaced = (_beside(out, kind) for kind in ("partial", "replaced"))
+    for left in (partial, replaced):  # an earlier run was killed, or another is at work
+        if left.exists():
+            _check_ours(left)
+    with alone_in(partial, "wait for it, or name another folder"), refused_by_name(out):
+        try:
+            if _is_made(out, manifest, overwrite):  # by that other run
+                remove(partial)
+                return
+            for path in (replaced, *(path for path in partial.iterdir() if path.name != LOCK)):
+                remove(path)
+            write_json(partial / MANIFEST, manifest, sort_keys=True)
+            _fill(partial, seed, SIZES[size], workers)
+            if out.exists():  # moved, not removed: half of it must never look whole
+                out.rename(replaced)
+            partial.rename(out)
+        except BaseException as error:
+            remove(partial)
+            if isinstance(error, BrokenProcessPool):
+                raise InputError(
+                    f"{out}: a process was killed, for memory maybe; run again with fewer --workers"
+                ) from None
+            raise
+        remove(out / LOCK)
+        remove(replaced)
+
+
+def _beside(out: Path, kind: str) -> Path:
+    return out.with_name(f"{out.name}.{kind}")
 
 
 def _is_made(out: Path, manifest: dict, overwrite: bool) -> bool:
@@ -102,10 +117,7 @@ def _is_made(out: Path, manifest: dict, overwrite: bool) -> bool:
     _check_ours(out)
     if not any(out.iterdir()):
         return False
-    try:
-        found = json.loads((out / MANIFEST).read_text())
-    except ValueError:
-        raise InputError(f"{out / MANIFEST}: not valid JSON; remove {out} and run again") from None
+    found = read_json(out / MANIFEST, f"what made it; remove {out} and run again")
     if found == manifest:
         return True
     if not overwrite:
@@ -127,7 +139,14 @@ def _check_ours(folder: Path) -> None:
 def _is_ours(folder: Path) -> bool:
     """Whether it holds what is written here and nothing else; an empty one may be filled."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
-    return not names or (MANIFEST in names and names <= {MANIFEST, *TREES})
+    names -= {LOCK}
+    return not names or (MANIFEST in names and names <= {MANIFEST, *TREES} and _all_ours(folder))
+
+
+def _all_ours(folder: Path) -> bool:
+    """Whether no tree was filled with other data since: real videos have other names."""
+    paths = (path for tree in TREES for path in (folder / tree).rglob("*"))
+    return all(_OURS.fullmatch(path.name) or fnmatch(path.name, TEMPORARY) for path in paths)
 
 
 def _fill(root: Path, seed: int, size: Size, workers: int) -> None:
@@ -139,17 +158,18 @@ def _fill(root: Path, seed: int, size: Size, workers: int) -> None:
             results[job] = result
             bar.update(job.frames)
     coco = [results[job] for job in jobs if job.tree == "COCO"]
-    _write_json(root / "COCO" / "COCO_scribbles.json", {"images": coco})
+    listing = root / "COCO" / "COCO_scribbles.json"
+    write_json(listing, {"images": coco}, sort_keys=True)
     davis = root / "DAVIS" / "ImageSets"
     for year in ("2016", "2017"):
-        (davis / year).mkdir(parents=True)
         for split, name in (("train", "train.txt"), ("valid", "val.txt")):
             chosen = [job.name for job in jobs if (job.tree, job.split) == ("DAVIS", split)]
-            (davis / year / name).write_text("".join(f"{video}\n" for video in chosen))
+            write_text(davis / year / name, "".join(f"{video}\n" for video in chosen))
     for split in ("train", "valid"):
         chosen = [job for job in jobs if (job.tree, job.split) == ("Youtube-VOS", split)]
         meta = {job.name: {"objects": results[job]} for job in chosen}
-        _write_json(root / "Youtube-VOS" / split / "meta.json", {"videos": meta})
+        path = root / "Youtube-VOS" / split / "meta.json"
+        write_json(path, {"videos": meta}, sort_keys=True)
 
 
 def _jobs(root: Path, seed: int, size: Size) -> Iterator[Job]:
@@ -187,7 +207,3 @@ def _start_worker() -> None:
     """Ctrl-C is the parent's to handle, and one thread a worker is enough."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
-
-
-def _write_json(path: Path, content: dict) -> None:
-    path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")

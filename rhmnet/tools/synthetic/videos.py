@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from rhmnet.files.writing import write_encoded, write_picture
+from rhmnet.tools.scribbles.formats.maps import write_map
 from rhmnet.tools.scribbles.strokes import StrokeOptions, draw_scribble
 from rhmnet.tools.synthetic.render import Frame, render, shows_everything
 from rhmnet.tools.synthetic.scene import Scene, sample_scene
@@ -139,8 +141,7 @@ def _write_strokes(
     scribble = draw_scribble(frames[index].labels, total, rng, _stroke_options(job.shape))
     if objects is not None:
         scribble[~np.isin(scribble, [*objects, total + 1])] = 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(scribble).save(path)
+    write_map(path, scribble)
 
 
 def _stroke_options(shape: tuple[int, int]) -> StrokeOptions:
@@ -152,20 +153,15 @@ def _stroke_options(shape: tuple[int, int]) -> StrokeOptions:
 
 
 def _write_jpeg(path: Path, image: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY, *sampling]
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
-    if not done:
-        raise RuntimeError(f"{path}: OpenCV could not encode this image")
-    path.write_bytes(data.tobytes())
+    write_encoded(path, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
 
 
 def _write_mask(path: Path, labels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     mask = Image.fromarray(labels)
     mask.putpalette(_PALETTE)
-    mask.save(path)
+    write_picture(path, mask, "PNG")
 
 
 _PALETTE = bytes(
