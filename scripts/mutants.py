@@ -31,13 +31,8 @@ from rhmnet.runtime.options import MOST_WORKERS, CommandParser, whole
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "tests" / "mutants.yaml"
 COPIED = (
-    "rhmnet",
-    "configs",
-    "tests",
-    "scripts",
-    "pyproject.toml",
-    "*.py",
-    "checkpoints/*.pth.tar",
+    *("rhmnet", "configs", "tests", "scripts", "docs"),
+    *("*.py", "*.md", "*.toml", "*.yaml", "*.cff", "LICENSE", "datasets/*.md", "checkpoints/*.*"),
 )
 SECONDS = 600
 """A mutant may run for ever; the test that hangs has noticed it."""
