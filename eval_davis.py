@@ -18,6 +18,7 @@ import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 from pathlib import Path
 
 import rhmnet
+from rhmnet.errors import say
 from rhmnet.evaluation.command import choose_device, choose_groups, parse_davis
 from rhmnet.evaluation.davis import open_davis, parse_year, reading_of, select
 from rhmnet.evaluation.report import build_report, format_report, write_report
@@ -54,15 +55,15 @@ def main() -> None:
         )
         model = network.model.to(processes.device)
         if processes.is_main:
-            print(network.describe(processes.device))
+            say(network.describe(processes.device))
         scores = evaluation.run(lambda: rhmnet.Tracker(model, config), processes)
     if not scores:  # another process reports
         return
     weights = str(checkpoint or "random")
     report = build_report({"run": name, "weights": weights, **evaluation.describe()}, scores)
-    print(f"{name}, {len(names)} videos, {config.test.precision}: {evaluation.reading.value}")
+    say(f"{name}, {len(names)} videos, {config.test.precision}: {evaluation.reading.value}")
     print(format_report(report))
-    print("wrote", *write_report(report, evaluation.folder))
+    say("wrote {} {}".format(*write_report(report, evaluation.folder)))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 from pathlib import Path
 
 import rhmnet
+from rhmnet.errors import say
 from rhmnet.evaluation.command import choose_device, parse_youtube
 from rhmnet.evaluation.davis import select
 from rhmnet.evaluation.report import write_tables
@@ -55,21 +56,21 @@ def main() -> None:
         )
         model = network.model.to(processes.device)
         if processes.is_main:
-            print(network.describe(processes.device))
+            say(network.describe(processes.device))
         scores = evaluation.run(lambda: rhmnet.Tracker(model, config), processes)
         if not processes.is_main:  # the main process reports
             return
     count = len(evaluation.names)
-    print(f"{name}, {config.test.precision}: {count} videos in {evaluation.masks()}")
+    say(f"{name}, {config.test.precision}: {count} videos in {evaluation.masks()}")
     if scores:
         header = {"run": name, "weights": str(checkpoint or "random"), **evaluation.describe()}
         report = build_report(header, scores, tree.seen_categories())
         print(format_report(report))
-        print("wrote", *write_tables(evaluation.folder, report, table_rows(report)))
+        say("wrote {} {}".format(*write_tables(evaluation.folder, report, table_rows(report))))
     else:
-        print(f"no scores: no dense annotations under {tree.root / tree.part}/Annotations")
+        say(f"no scores: no dense annotations under {tree.root / tree.part}/Annotations")
     if args.zip:
-        print(evaluation.pack())
+        say(evaluation.pack())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TextIO
+
+_LAYOUT = str.maketrans("", "", "\n\r\t")
+
 
 class InputError(ValueError):
     """Bad input: a file, a key or a value that the user can mend.
@@ -22,6 +26,18 @@ def shown(text: object) -> str:
     """
     text = str(text)
     return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def say(line: object, file: TextIO | None = None) -> None:
+    """Print a line, which stays one whatever names are in it. file: None for standard output."""
+    print(shown(line), file=file, flush=file is not None)
+
+
+def laid_out(text: str) -> str:
+    """Text of several lines, as a table or a progress bar, that no terminal takes for orders."""
+    if text.translate(_LAYOUT).isprintable():
+        return text
+    return "".join(c if c in "\n\r\t" else _shown(c) for c in text)
 
 
 def _shown(character: str) -> str:

@@ -19,7 +19,7 @@ from rhmnet.checkpoint import (
     read_checkpoint,
 )
 from rhmnet.config import Config, load_config, override
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, say
 from rhmnet.model import RHMNet
 
 DEFAULT_CONFIG = "video_training"
@@ -69,7 +69,7 @@ def load_model(
     """
     loaded = open_model(path, overrides, config)
     if not loaded.named:
-        print(loaded.describe(size_of(loaded.config), "load_model(FILE)"), file=sys.stderr)
+        say(loaded.describe(size_of(loaded.config), "load_model(FILE)"), sys.stderr)
     return loaded.model, loaded.config
 
 

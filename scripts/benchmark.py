@@ -42,7 +42,7 @@ import rhmnet
 import rhmnet.model as model_module
 from rhmnet.attention import attends_in_parts
 from rhmnet.config import PRECISIONS, STRIDE, override
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, say
 from rhmnet.evaluation.weights import build_untrained
 from rhmnet.files.source import open_source
 from rhmnet.files.writing import write_json
@@ -67,7 +67,8 @@ def main() -> None:
         print(format_row(rows[-1], header=len(rows) == 1), flush=True)
     report = {"machine": describe(args.device), "frames": args.frames, "rows": rows}
     write_json(args.json, report)
-    print(f"\n{report['machine']}; memory full, median of {args.repeats} runs; wrote {args.json}")
+    print()
+    say(f"{report['machine']}; memory full, median of {args.repeats} runs; wrote {args.json}")
 
 
 def measure(args: argparse.Namespace) -> dict:

@@ -34,6 +34,7 @@ from torch.amp import GradScaler
 from rhmnet.config import PRECISIONS, Config, load_config
 from rhmnet.data.dataset import build_dataset
 from rhmnet.data.loader import build_loader
+from rhmnet.errors import say
 from rhmnet.files.writing import write_json
 from rhmnet.losses import Criterion
 from rhmnet.model import build_model
@@ -58,7 +59,7 @@ def main() -> None:
         report["step"] = time_steps(config, args, device)
     print(format_table(report))
     write_json(args.out, report)
-    print(f"wrote {args.out}")
+    say(f"wrote {args.out}")
 
 
 def parse_arguments() -> argparse.Namespace:

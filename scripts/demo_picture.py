@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from rhmnet.errors import say
 from rhmnet.files.label_maps import read_labels
 from rhmnet.files.source import open_source
 from rhmnet.files.writing import write_picture
@@ -40,7 +41,7 @@ def main() -> None:
         track(twice, "strokes", "one_more")
         picture = draw(once / "masks", twice / "masks")
     write_picture(args.out, Image.fromarray(picture), "PNG", optimize=True)
-    print(f"wrote {args.out}: {args.out.stat().st_size:,} bytes")
+    say(f"wrote {args.out}: {args.out.stat().st_size:,} bytes")
 
 
 def track(out: Path, *strokes: str) -> None:

@@ -12,6 +12,7 @@ import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 import os
 from pathlib import Path
 
+from rhmnet.errors import say
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.options import MOST_SEED, MOST_WORKERS, CommandParser, whole
 from rhmnet.tools.synthetic import SIZES, write_trees
@@ -42,7 +43,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     write_trees(**vars(arguments))
-    print(f"synthetic data ({arguments.size}, seed {arguments.seed}) is in {arguments.out}")
+    say(f"synthetic data ({arguments.size}, seed {arguments.seed}) is in {arguments.out}")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ import numpy as np
 
 import rhmnet
 from rhmnet.config import STRIDE
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, say
 from rhmnet.evaluation.command import choose_device, davis_parser, parse
 from rhmnet.evaluation.davis import Davis, open_davis, parse_year, reading_of, select
 from rhmnet.evaluation.prompts import read_prompt
@@ -120,7 +120,7 @@ def main() -> None:
         )
         model = network.model.to(processes.device)
         if processes.is_main:
-            print(network.describe(processes.device))
+            say(network.describe(processes.device))
         scores = evaluation.run(lambda: rhmnet.Tracker(model, config), processes)
     if not scores:  # another process reports
         return
@@ -130,12 +130,12 @@ def main() -> None:
         dict(zip(conditions.values(), scores.values(), strict=True)),
         dict(zip(conditions.values(), amounts, strict=True)),
     )
-    print(f"{run}, {len(names)} videos, {config.test.precision}: {evaluation.reading.value}")
+    say(f"{run}, {len(names)} videos, {config.test.precision}: {evaluation.reading.value}")
     print("\n\n".join(format_table(vary, rows) for vary, rows in tables.items()))
     header = {"run": run, "weights": str(checkpoint or "random"), "seed": args.seed}
     path = folder / "sensitivity.json"
     write_json(path, {**header, **evaluation.describe(), **tables})
-    print(f"wrote {path}")
+    say(f"wrote {path}")
 
 
 def parse_arguments() -> argparse.Namespace:

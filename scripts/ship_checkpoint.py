@@ -22,7 +22,7 @@ import torch
 
 from rhmnet.checkpoint import load_checkpoint, read_config, save_checkpoint
 from rhmnet.config import Config, override
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, say
 from rhmnet.model import RHMNet
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.options import CommandParser
@@ -34,7 +34,8 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="file to write, OUT.pth.tar")
     args = parser.parse_args()
     digest = ship(args.checkpoint, args.out, args.overrides)
-    print(f"wrote {args.out}: {args.out.stat().st_size:,} bytes\nSHA-256 {digest}")
+    say(f"wrote {args.out}: {args.out.stat().st_size:,} bytes")
+    print(f"SHA-256 {digest}")
 
 
 def ship(checkpoint: Path, out: Path, overrides: list[str]) -> str:

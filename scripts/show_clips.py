@@ -18,7 +18,7 @@ from PIL import Image
 import rhmnet
 from rhmnet.data.dataset import STAGES, build_dataset
 from rhmnet.data.sampler import SampleKey
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, say
 from rhmnet.files.writing import write_picture
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.options import CommandParser, whole
@@ -56,7 +56,7 @@ def main() -> None:
     write_picture(arguments.out, Image.fromarray(sheet), "PNG")
     redraws = sum(clip.redraws[0] for clip in clips).tolist()
     counted = ", ".join(f"{n} {reason}" for n, reason in zip(redraws, REDRAW_REASONS, strict=True))
-    print(f"{arguments.out}: {len(clips)} clips; rejected on the way: {counted}")
+    say(f"{arguments.out}: {len(clips)} clips; rejected on the way: {counted}")
 
 
 def draw_clip(clip: Clip) -> list[tuple[np.ndarray, str]]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, say
 from rhmnet.files.json_files import read_json
 from rhmnet.files.writing import write_text
 from rhmnet.runtime.command import run_command
@@ -43,7 +43,8 @@ def main() -> None:
     rows += youtube_rows(folder / "youtube")
     text = "\n".join(f"| {' | '.join(cells)} |" for cells in padded(rows))
     write_text(folder / "tables.md", text + "\n")
-    print(f"{text}\n\nwrote {folder / 'tables.md'}")
+    print(f"{text}\n")
+    say(f"wrote {folder / 'tables.md'}")
 
 
 def davis_rows(report: dict[str, Any], title: str) -> Iterator[Row]:

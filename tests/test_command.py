@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import platform
@@ -9,7 +10,9 @@ import subprocess
 import sys
 
 import pytest
+from tqdm import tqdm
 
+from rhmnet.errors import say
 from rhmnet.runtime import command
 
 needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
@@ -85,4 +88,42 @@ def test_a_name_that_is_no_utf8_is_shown(monkeypatch: pytest.MonkeyPatch) -> Non
         command.run_command(lambda: print("wrote a\udcffb"))
     sys.stdout.flush()
     assert ended.value.code == 0
-    assert written.getvalue() == b"wrote a\\udcffb\n"
+    assert written.getvalue() == b"wrote a\\xffb\n"
+
+
+def test_names_cannot_steer_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream in ("stdout", "stderr"):
+        written = io.BytesIO()
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, stream, io.TextIOWrapper(written, "utf-8"))
+            own = getattr(sys, stream)
+
+            def talk(stream: str = stream) -> None:
+                print("a\x1b[2J\u202eb\ttwo\nlines é █", file=getattr(sys, stream))
+                for _ in tqdm([0], desc="\x1b]0;title\x07", file=getattr(sys, stream), ncols=60):
+                    pass
+
+            with pytest.raises(SystemExit):
+                command.run_command(talk)
+            assert getattr(sys, stream) is own
+            own.flush()
+        assert written.getvalue().startswith(
+            "a\\x1b[2J\\u202eb\ttwo\nlines é █\n\r\\x1b]0;".encode()
+        )
+        assert b"\x1b" not in written.getvalue() and b"\x07" not in written.getvalue()
+
+
+def test_a_line_is_said_in_one(capsys: pytest.CaptureFixture) -> None:
+    say("wrote a\nb\rc")
+    assert capsys.readouterr().out == "wrote a\\nb\\rc\n"
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.ENAMETOOLONG, errno.EROFS])
+def test_a_file_that_the_system_keeps_is_one_line(code: int, capsys: pytest.CaptureFixture) -> None:
+    def fail() -> None:
+        raise OSError(code, os.strerror(code), b"a\nb")
+
+    with pytest.raises(SystemExit) as ended:
+        command.run_command(fail)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: a\\nb: {os.strerror(code)}; ")

@@ -102,3 +102,13 @@ def test_training_takes_settings_anywhere(monkeypatch: pytest.MonkeyPatch) -> No
     options = parse_options("What it does.", default_config="video_training")
     assert (options.config.train.lr, options.config.train.epochs) == (1e-3, 2)
     assert options.name == "pre_training" and options.device == "cpu"
+
+
+@pytest.mark.parametrize(
+    "words", [["a" * 256], ["v", "--out", "x/" + "ä" * 128], ["v", "--out", "a/" * 3000], ["a\0b"]]
+)
+def test_what_no_file_system_holds_is_refused_before_anything_looks(words: list[str]) -> None:
+    with pytest.raises(InputError, match=r"at most 255 in 4095|zero byte") as error:
+        parser().parse_args(words)
+    assert len(str(error.value)) < 250
+    assert parser().parse_args(["x/" + "a" * 255]).video

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, shown
 from rhmnet.files.json_files import read_json
 from rhmnet.files.label_maps import read_labels
 from rhmnet.files.listing import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, list_folders
@@ -133,7 +133,7 @@ class VideoScribbles:
         for video in names:
             self._add(video, min_length, skipped)
         if skipped:
-            _log.warning("%s: skipped %d videos: %s", name, len(skipped), "; ".join(skipped))
+            _log.warning("%s: skipped %d videos: %s", name, len(skipped), shown("; ".join(skipped)))
         if not self.videos:
             why = "; ".join(skipped) or "the folder is empty"
             raise InputError(f"{images}: no usable video ({why}); expected <video>/*.jpg")

@@ -10,7 +10,7 @@ import torch
 
 from rhmnet.bounds import short
 from rhmnet.config import STRIDE
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, say
 from rhmnet.evaluation.davis import Davis
 from rhmnet.evaluation.youtube import SETS
 from rhmnet.loading import DEFAULT_CONFIG
@@ -146,7 +146,7 @@ def choose_device(device: str | None, gpu: int) -> str:
         return device
     if not torch.cuda.is_available():
         if read_launcher().rank == 0:
-            print(f"--gpu {gpu}: there is no CUDA device; running on the CPU")
+            say(f"--gpu {gpu}: there is no CUDA device; running on the CPU")
         return "cpu"
     # Under a launcher each process takes the GPU of its own number.
     return "cuda" if read_launcher().size > 1 else f"cuda:{gpu}"

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from rhmnet.errors import shown
 from rhmnet.evaluation.metrics import statistics
 from rhmnet.files.writing import remove, write_json, write_text
 
@@ -64,7 +65,7 @@ def format_report(report: Mapping[str, Any]) -> str:
     """Two tables: the sets with their mean and deviation, and the objects' means over the sets."""
     sets = report["sets"]
     names = [*sets, *(name for part in sets.values() for name in part["objects"])]
-    width = max(18, *(len(name) + 2 for name in names))
+    width = max(18, *(len(shown(name)) + 2 for name in names))
     lines = [f"{'Set':<{width}}" + "".join(f"{c:>10}" for c in COLUMNS)]
     rows = {**{name: part["global"] for name, part in sets.items()}}
     if len(sets) > 1:
@@ -114,4 +115,4 @@ def _row(region: np.ndarray, contour: np.ndarray) -> Row:
 
 
 def _line(name: str, row: Row, width: int) -> str:
-    return f"{name:<{width}}" + "".join(f"{row[c]:>10.4f}" for c in COLUMNS)
+    return f"{shown(name):<{width}}" + "".join(f"{row[c]:>10.4f}" for c in COLUMNS)

@@ -13,7 +13,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, say
 from rhmnet.evaluation.davis import open_davis, parse_year, reading_of, select
 from rhmnet.evaluation.manifest import check_newer, check_weights
 from rhmnet.evaluation.report import build_report, format_report, write_report
@@ -39,10 +39,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet score") -> None:
         sets[label] = score_folder(davis, folder, names, reading, args.workers, progress=True)
     header = {"year": davis.year, "set": davis.split, "videos": names, "reading": reading.value}
     report = build_report(header, sets)
-    print(f"DAVIS-{davis.year} {davis.split}, {len(names)} videos: {reading.value}")
+    say(f"DAVIS-{davis.year} {davis.split}, {len(names)} videos: {reading.value}")
     print(format_report(report))
     if args.out:
-        print("wrote", *write_report(report, args.out))
+        say("wrote {} {}".format(*write_report(report, args.out)))
 
 
 def _parse(argv: Sequence[str] | None, prog: str) -> argparse.Namespace:

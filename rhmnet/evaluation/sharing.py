@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from tqdm import tqdm
 
+from rhmnet.errors import shown
 from rhmnet.evaluation.manifest import Manifest, fingerprint, prepare_folder, publish, unfinished
 from rhmnet.evaluation.overlays import write_overlays
 from rhmnet.evaluation.prompts import Prompt
@@ -127,7 +128,7 @@ class SharedEvaluation(ABC):
                         score.result()  # an error is raised now, not after hours of tracking
                 video, masks = task.video, self.masks(task.group)
                 folder = masks / video.name
-                bar.set_description(f"{video.name} g{task.group}")
+                bar.set_description(shown(f"{video.name} g{task.group}"))
                 prompt = self.prompt(task)
                 with unfinished(masks, video.name) as partial:
                     if partial is None:

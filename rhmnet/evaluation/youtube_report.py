@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from rhmnet.errors import shown
 from rhmnet.evaluation.youtube_runner import ObjectScores
 
 GROUPS = ("seen", "unseen")
@@ -64,7 +65,7 @@ def format_report(report: Mapping[str, Any]) -> str:
     for group in [*GROUPS, *([_UNKNOWN] if _UNKNOWN in groups else [])]:
         for key in ("J", "F"):
             columns[f"{key}_{group}"] = groups.get(group, {}).get(key)
-    width = max(20, *(len(name) + 2 for name in objects)) if objects else 20
+    width = max(20, *(len(shown(name)) + 2 for name in objects)) if objects else 20
     lines = [
         f"{'':<{width}}" + "".join(f"{name:>11}" for name in columns),
         f"{f'{len(objects)} objects':<{width}}" + "".join(map(_cell, columns.values())),
@@ -73,8 +74,8 @@ def format_report(report: Mapping[str, Any]) -> str:
     ]
     for name, row in objects.items():
         category = f"{row['category'] or _EMPTY} ({row['group']})"
-        cells = f"{row['frames']:>8}{_cell(row['J'])}{_cell(row['F'])}  {category}"
-        lines.append(f"{name:<{width}}{cells}")
+        cells = f"{row['frames']:>8}{_cell(row['J'])}{_cell(row['F'])}  {shown(category)}"
+        lines.append(f"{shown(name):<{width}}{cells}")
     return "\n".join([*lines, *(f"Note: {note}." for note in report["notes"])])
 
 

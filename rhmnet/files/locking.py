@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from rhmnet.errors import InputError, shown
+from rhmnet.errors import InputError, say
 from rhmnet.files.writing import make_folder, no_link, refused_by_name
 
 try:
@@ -56,8 +56,7 @@ def alone_in(
             if time.monotonic() >= until:
                 raise InputError(f"another run writes to {folder}; {remedy}")
             if not told:
-                line = f"waiting for the run that writes to {shown(folder)} to leave"
-                print(line, file=sys.stderr)
+                say(f"waiting for the run that writes to {folder} to leave", sys.stderr)
                 told = True
             time.sleep(_BETWEEN_LOOKS)
         finally:

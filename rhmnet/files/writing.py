@@ -159,6 +159,8 @@ def remove(path: str | Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+    except NotADirectoryError:  # a file lies on the way to it: it is not there
+        return
     except OSError as error:
         why = error.strerror or error
         raise InputError(f"{path}: cannot be removed ({why}); remove it yourself") from None

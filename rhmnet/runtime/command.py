@@ -7,25 +7,31 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
 
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, laid_out, say
 
 
 def run_command(main: Callable[[], int | None], keep_memory: bool = False) -> None:
     """Run a command line's `main`; an `InputError` becomes one line on stderr and exit code 2.
 
-    Ctrl-C exits with 130. Anything else is a defect of ours and keeps its traceback.
+    Ctrl-C exits with 130. A file that the system keeps from us is one line, too. Anything else
+    is a defect of ours and keeps its traceback.
     keep_memory: call `keep_freed_memory`, which training gains from.
     """
     if keep_memory:
         keep_freed_memory()
-    for stream in (sys.stdout, sys.stderr):  # a name that is no UTF-8 is shown, not raised
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    with _shown_streams():
+        sys.exit(_run(main))
+
+
+def _run(main: Callable[[], int | None]) -> int:
     try:
         code = main()
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed, as by >&-
+            sys.stdout.flush()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
@@ -33,6 +39,12 @@ def run_command(main: Callable[[], int | None], keep_memory: bool = False) -> No
         print(f"error: {missing(error)}", file=sys.stderr)
         code = 2
     except OSError as error:
+        if error.filename is not None and error.errno in _KEPT_FROM_US:
+            name = error.filename
+            name = os.fsdecode(name) if isinstance(name, bytes) else name
+            told = f"error: {name}: {error.strerror}; see that it is there and yours to use"
+            say(told, sys.stderr)
+            return 2
         if error.filename is not None or error.errno not in _UNWRITABLE:
             raise
         # what it still holds would be tried again at the end, and fail again
@@ -46,7 +58,35 @@ def run_command(main: Callable[[], int | None], keep_memory: bool = False) -> No
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
-    sys.exit(code or 0)
+    return code or 0
+
+
+@contextmanager
+def _shown_streams() -> Iterator[None]:
+    """Names in whatever is printed, progress bars too, are shown: they cannot steer a terminal."""
+    before = sys.stdout, sys.stderr
+    for stream in before:
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal's encoding lacks
+            stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = (stream and _Shown(stream) for stream in before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+class _Shown:
+    """A text stream that escapes all but the layout."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(laid_out(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def missing(error: ModuleNotFoundError) -> InputError:
@@ -83,6 +123,11 @@ def keep_freed_memory() -> bool:
 
 _UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 """A reader that has gone, a full disk or quota: what standard output meets."""
+_KEPT_FROM_US = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ESTALE, errno.EMFILE),
+)
+"""Of a file: whatever looked at it, it is the system that says no."""
 _EXTRAS = {"skimage": "scribbles", "pycocotools": "scribbles", "tensorboard": "train"}
 """Libraries that pyproject.toml's extras bring."""
 M_TRIM_THRESHOLD = -1  # of malloc.h

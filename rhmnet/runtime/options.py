@@ -14,6 +14,7 @@ from rhmnet.errors import InputError
 
 MOST_WORKERS = 256
 MOST_SEED = 2**63 - 1
+_MOST_NAME, _MOST_PATH = 255, 4095  # bytes, of the file systems of today
 GROUPS = ("model", "data", "train", "loss", "test")
 _SETTING = re.compile(r"([A-Za-z]\w*)\.[A-Za-z]\w*=")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII)
@@ -84,16 +85,33 @@ class CommandParser(argparse.ArgumentParser):
                     "shell that is not set?)"
                 )
         if not self._settings:
-            return super().parse_args(words, namespace)
+            return _check_paths(super().parse_args(words, namespace))
         taken = _settings_in(words)
         rest = [word for index, word in enumerate(words) if index not in taken]
-        parsed = super().parse_args(rest, namespace)
+        parsed = _check_paths(super().parse_args(rest, namespace))
         parsed.overrides = [words[index] for index in taken]
         return parsed
 
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong with the command line, on one line."""
         raise InputError(f"{' '.join(message.split())}; see {self.prog} --help")
+
+
+def _check_paths(parsed: argparse.Namespace) -> argparse.Namespace:
+    """Refuse what no file system holds: every other look at such a path raises an OSError."""
+    for value in vars(parsed).values():
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, str | os.PathLike):
+                data = os.fsencode(path)
+                longest = max(map(len, data.split(os.sep.encode())))
+                if longest > _MOST_NAME or len(data) > _MOST_PATH:
+                    raise InputError(
+                        f"{short(os.fspath(path))}: a name of {longest} bytes in a path of "
+                        f"{len(data)}; expected at most {_MOST_NAME} in {_MOST_PATH}"
+                    )
+                if b"\0" in data:
+                    raise InputError(f"{short(os.fspath(path))}: holds a zero byte; name a file")
+    return parsed
 
 
 def _settings_in(words: Sequence[str]) -> list[int]:

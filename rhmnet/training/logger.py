@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, shown
 from rhmnet.files.writing import add_line, make_folder, write_text
 from rhmnet.runtime.command import missing
 
@@ -60,9 +60,9 @@ class RunLogger:
         if not self._enabled:
             return
         with self._writing("the terminal"):  # a pipe whose reader has gone, a file on a full disk
-            self._bar.write(text, file=sys.stdout)
+            self._bar.write(shown(text), file=sys.stdout)
             sys.stdout.flush()
-        self._print(text, "log.txt")
+        self._print(shown(text), "log.txt")
 
     def advance(self) -> None:
         """One iteration more on the progress bar."""

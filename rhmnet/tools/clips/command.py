@@ -20,7 +20,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, say
 from rhmnet.runtime.options import MOST_SEED, MOST_WORKERS, CommandParser, whole
 from rhmnet.tools.clips.stills import Still, coco_stills, map_stills
 from rhmnet.tools.clips.write import Recipe, write_clips
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python scripts/make_cli
     stills = _stills(arguments)
     out, count = arguments.out, arguments.count
     made = write_clips(stills, out, count, recipe, arguments.workers, arguments.overwrite)
-    print(f"{made} clips made, {count - made} kept as they were: {out} ({len(stills)} stills)")
+    say(f"{made} clips made, {count - made} kept as they were: {out} ({len(stills)} stills)")
 
 
 def _stills(arguments: argparse.Namespace) -> list[Still]:

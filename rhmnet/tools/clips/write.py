@@ -208,7 +208,7 @@ def _write(job: Job, out: Path, scene: Scene, frames: list[Frame], recipe: Recip
     if recipe.masks:
         _move(aside / "Annotations", out / "train" / "Annotations" / job.name)
     _move(aside / "scribbles", _scribbles(out, job.index))
-    aside.rmdir()
+    remove(aside)
 
 
 def _scribbles(out: Path, index: int) -> Path:

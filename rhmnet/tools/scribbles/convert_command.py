@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, say
 from rhmnet.labels import MAX_OBJECTS
 from rhmnet.runtime.options import CommandParser, real, whole
 from rhmnet.tools.scribbles.convert import SUFFIXES, ConvertOptions, convert
@@ -65,10 +65,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet scribbles conver
     guessed: list[Path] = []
     notes = convert(arguments.source, arguments.target, to, options, arguments.saliency, guessed)
     for note in notes:
-        print(note)
+        say(note)
     if guessed:
-        print(
+        say(
             f"{guessed[0]}{' and others' if len(guessed) > 1 else ''}: the largest label is read "
             "as the background's, as no pixel is 255; if it is an object's, give --num-objects"
         )
-    print(f"{arguments.target}: written")
+    say(f"{arguments.target}: written")

@@ -19,7 +19,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, say
 from rhmnet.files.text import read_list
 from rhmnet.labels import MAX_OBJECTS
 from rhmnet.runtime.options import MOST_SEED, MOST_WORKERS, CommandParser, Number, whole
@@ -59,7 +59,7 @@ def _coco(arguments: argparse.Namespace) -> None:
     count = write_coco_list(path, jobs, made)
     if images is not None and not (root / "images").exists():
         place(images, root / "images", copy=False)
-    print(f"{path} lists {count} images; {len(jobs) - count} have no object to scribble on")
+    say(f"{path} lists {count} images; {len(jobs) - count} have no object to scribble on")
 
 
 def _davis(arguments: argparse.Namespace) -> None:
@@ -100,7 +100,7 @@ def _make(arguments: argparse.Namespace, jobs: list, folders: list[Path], **sele
     made = make_scribbles(jobs, folders, recipe, arguments.workers, arguments.overwrite)
     drawn, kept = sum(one.drawn for one in made), len(made) * len(folders)
     places = ", ".join(str(folder) for folder in folders)
-    print(f"{drawn} scribbles drawn, {kept - drawn} kept as they were: {places}")
+    say(f"{drawn} scribbles drawn, {kept - drawn} kept as they were: {places}")
     return made
 
 

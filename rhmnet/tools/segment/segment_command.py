@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import rhmnet
+from rhmnet.errors import say
 from rhmnet.evaluation.weights import made_by
 from rhmnet.files.source import open_source
 from rhmnet.inference import settle_precision
@@ -52,7 +53,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet segment") -> int
     with results.alone():
         results.prepare(what, args.resume, args.overwrite)
         where = f"at {size[1]}x{size[0]} pixels on {device} in {config.test.precision}"
-        print(f"{describe(strokes)}\n{network.describe(where, '--checkpoint FILE')}")
+        say(describe(strokes))
+        say(network.describe(where, "--checkpoint FILE"))
         tracker = rhmnet.Tracker(network.model.to(device), config)
         run = TwoWay(tracker, source, strokes, results, size, config.model.refine_threshold[0])
         with StopRequest(patient=False) as stop:
@@ -62,11 +64,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet segment") -> int
 
             whole = run.run(stopped) and write_outputs(args, source, strokes, results, stopped)
     if source.note:
-        print(f"warning: {source.note}")
+        say(f"warning: {source.note}")
     if whole:
-        print(f"wrote {results.folder}")
+        say(f"wrote {results.folder}")
         return 0
-    print(
+    say(
         f"stopped with {results.count_masks()} finished masks in {results.masks}; give the same "
         "command with --resume to go on"
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, say
 from rhmnet.files.writing import write_picture
 from rhmnet.runtime.options import CommandParser
 from rhmnet.tools.scribbles.arrange import arrange
@@ -57,16 +57,17 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet scribbles check"
     root = arguments.root or Path("datasets")
     if arguments.arrange:
         for target, source in arrange(arguments.arrange, root, arguments.copy):
-            print(f"{target} {'copied from' if arguments.copy else 'links to'} {source}")
+            say(f"{target} {'copied from' if arguments.copy else 'links to'} {source}")
     report = check_own(*own, arguments.background_color) if all(own) else check_root(root)
     for finding in report.findings:
-        print(finding)
+        say(finding)
     errors = sum(finding.severe for finding in report.findings)
     print(f"\n{errors} errors, {len(report.findings) - errors} notes\n\n{report.table()}")
     sheet = report.sheet()
     if sheet is not None:
         _save(arguments.sheet, sheet)
-        print(f"\nstrokes over images: {arguments.sheet}")
+        print()
+        say(f"strokes over images: {arguments.sheet}")
     return int(report.broken())
 
 

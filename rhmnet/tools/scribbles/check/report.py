@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, shown
 from rhmnet.files.images import read_image
 from rhmnet.files.legend import Frame, PaintOptions
 from rhmnet.files.scribble_file import read_strokes_file
@@ -146,7 +146,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     shares = (row.object_pixels, row.background_pixels)
     videos = str(row.videos) if row.videos else "-"
     percent = [f"{100 * share / row.pixels:.2f} %" if row.pixels else "-" for share in shares]
-    return (row.name, videos, str(row.frames), str(row.objects), *percent)
+    return (shown(row.name), videos, str(row.frames), str(row.objects), *percent)
 
 
 def _spread(samples: list[Sample], count: int) -> Iterable[Sample]:
