@@ -51,3 +51,10 @@ def test_names_of_the_map_are_in_their_modules() -> None:
 
 def _headings(text: str) -> list[str]:
     return re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+
+
+def test_the_table_of_errors_is_as_long_as_contributors_are_told() -> None:
+    count = (ROOT / "tests/mutants.yaml").read_text().count("\n- what: ")
+    assert f"{count} of {count} are caught" in " ".join(
+        (ROOT / "CONTRIBUTING.md").read_text().split()
+    )
