@@ -4,6 +4,7 @@
     python scripts/benchmark.py --objects 1 3                             # minutes
     python scripts/benchmark.py --full                                    # everything; hours
     python scripts/benchmark.py model.backbone=resnet101 --objects 1      # settings come first
+    python scripts/benchmark.py --checkpoint small                        # what comes with it
     python scripts/benchmark.py --checkpoint model.pth.tar --compare \\
         --video dog.mp4 --scribble strokes.png --objects 1
 
@@ -12,7 +13,8 @@ padded to multiples of 16, timed in the same process. Weights and frames are ran
 given; on the CPU the first step reads unmarked tokens once for all objects, and with random weights
 only the strokes' are marked. Each row is measured in a process of its own, so that peak memory is
 its own. `share` is the part of the measured matrix-product rate that is reached, by the operations
-of a frame with the memory full.
+of a frame with the memory full. With --checkpoint the whole of segment.py is timed, too, on the
+demo clip: starting, reading, tracking and writing masks.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -40,18 +44,25 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 import rhmnet
 import rhmnet.model as model_module
+from rhmnet import tracked_frame
 from rhmnet.attention import attends_in_parts
-from rhmnet.config import PRECISIONS, STRIDE, override
+from rhmnet.checkpoint import SMALL
+from rhmnet.config import AUTO, PRECISIONS, STRIDE, override
 from rhmnet.errors import InputError, say
 from rhmnet.evaluation.weights import build_untrained
 from rhmnet.files.source import open_source
 from rhmnet.files.writing import write_json
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS
 from rhmnet.loading import DEFAULT_CONFIG
+from rhmnet.processor import fastest_precision
+from rhmnet.resizing import network_size
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.options import CommandParser, whole
 from rhmnet.tools.segment.strokes import StrokeOptions, read_strokes
+from rhmnet.tools.segment.timing import describe_whole, whole_command
 
+DEMO = Path(__file__).resolve().parents[1] / "docs" / "demo"
+CLIP, STROKES = DEMO / "bottle.mp4", DEMO / "strokes"
 MOST_FRAMES = 32
 """Of a video: enough to fill the memory, few enough to hold."""
 
@@ -66,6 +77,14 @@ def main() -> None:
         rows.append(run_row(args, size, precision, objects))
         print(format_row(rows[-1], header=len(rows) == 1), flush=True)
     report = {"machine": describe(args.device), "frames": args.frames, "rows": rows}
+    if args.checkpoint and args.device == "cpu" and not args.video:
+        report["whole_command"] = [
+            whole_command(CLIP, STROKES, args.checkpoint, precision, args.overrides)
+            for precision in args.precision
+        ]
+        print()
+        for row in report["whole_command"]:
+            say(describe_whole(row))
     write_json(args.json, report)
     print()
     say(f"{report['machine']}; memory full, median of {args.repeats} runs; wrote {args.json}")
@@ -75,6 +94,7 @@ def measure(args: argparse.Namespace) -> dict:
     """One row: a video of random frames with the memory full, and its parts."""
     device = torch.device(args.device)
     (precision,) = args.precision
+    precision = fastest_precision(device) if precision == AUTO else precision
     if args.checkpoint:
         model, config = rhmnet.load_model(args.checkpoint, args.overrides, args.config)
     else:
@@ -91,16 +111,21 @@ def measure(args: argparse.Namespace) -> dict:
     tracker = rhmnet.Tracker(model, config)
     video = itertools.cycle(frames)
     tracker.start(next(video), scribble)
+
+    def step() -> Tensor:
+        return tracker.step(next(video)).labels
+
     fill = config.test.update_frequency * config.test.max_memory_length
     for _ in range(fill + 1):
-        tracker.step(next(video))
-    grown = growth(lambda: tracker.step(next(video)), args.growth - fill - 2, device)
+        step()
+    grown = growth(step, args.growth - fill - 2, device)
     peak = memory_mb(device)  # of the tracker alone, without the unit
-    unit = plain_backbone(config.model.backbone, height, width, device)
+    size = network_size((height, width), config.test.short_side)
+    unit = plain_backbone(config.model.backbone, *size, device)
     runs, units = [], []
     for _ in range(args.repeats):  # one after the other, so that both see the same machine
         units.append(clock(unit, 3, device))
-        runs.append(clock(lambda: tracker.step(next(video)), args.frames, device))
+        runs.append(clock(step, args.frames, device))
     row = {
         "size": f"{height}x{width}",
         "precision": precision,
@@ -110,9 +135,9 @@ def measure(args: argparse.Namespace) -> dict:
         "backbones": statistics.median(r / u for r, u in zip(runs, units, strict=True)),
     }
     row["frames_per_second"] = 1 / row["seconds"]
-    row["parts"] = time_parts(tracker, lambda: tracker.step(next(video)), device)
+    row["parts"] = time_parts(tracker, step, device)
     row["peak_mb"] = peak
-    row["attention"] = attention_kernels(lambda: tracker.step(next(video)))
+    row["attention"] = attention_kernels(step)
     row["growth_mb"] = grown
     row["gflop"] = count_operations(model, config, frames, scribble)
     row["matmul_gflops"] = matmul_rate(device, precision)
@@ -241,13 +266,13 @@ def time_parts(tracker: rhmnet.Tracker, step: Callable, device: torch.device) ->
 
         return [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
 
-    def timed(function: Callable) -> Callable:
+    def timed(function: Callable, part: str) -> Callable:
         def run(*args: object) -> Tensor:
             synchronize(device)
             start = time.perf_counter()
             result = function(*args)
             synchronize(device)
-            spent["aggregate"] = spent.get("aggregate", 0.0) + time.perf_counter() - start
+            spent[part] = spent.get(part, 0.0) + time.perf_counter() - start
             return result
 
         return run
@@ -258,15 +283,20 @@ def time_parts(tracker: rhmnet.Tracker, step: Callable, device: torch.device) ->
     watched += [(m, "encode") for m in net.encoders] + [(m, "read") for m in net.readers]
     watched += [(m, "heads") for m in (net.reliable_head, *net.entire_heads)]
     handles = [handle for module, part in watched for handle in watch(module, part)]
-    plain, model_module.entire_target = (
-        model_module.entire_target,
-        timed(model_module.entire_target),
+    count, places = (
+        5,
+        (
+            (model_module, "entire_target", "aggregate"),
+            (tracker, "_memorize", "memory"),
+            (tracked_frame, "labels_at", "labels"),
+        ),
     )
-    count = 5
-    total = clock(step, count, device, mean=True)
+    with ExitStack() as restore:
+        for place, name, part in places:
+            restore.enter_context(mock.patch.object(place, name, timed(getattr(place, name), part)))
+        total = clock(step, count, device, mean=True)
     for handle in handles:
         handle.remove()
-    model_module.entire_target = plain
     parts = {part: seconds / count for part, seconds in spent.items()}
     return {**parts, "rest": total - sum(parts.values())}
 
@@ -370,8 +400,8 @@ def parse() -> argparse.Namespace:
     parser = CommandParser(settings=True, description=__doc__)
     parser.add_argument("--config", help="(default: the checkpoint's, else video_training)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ... (default: cpu)")
-    parser.add_argument("--size", nargs="+", type=parse_size, default=[(480, 854)], metavar="HxW")
-    parser.add_argument("--objects", nargs="+", type=whole(1, MAX_OBJECTS), default=[1, 3, 8])
+    parser.add_argument("--size", nargs="+", type=parse_size, metavar="HxW", help=_SIZE)
+    parser.add_argument("--objects", nargs="+", type=whole(1, MAX_OBJECTS), help=_OBJECTS)
     parser.add_argument("--checkpoint", metavar="FILE", help="or `small` (default: random weights)")
     parser.add_argument(
         "--video",
@@ -379,7 +409,7 @@ def parse() -> argparse.Namespace:
         "over, at its size; with --objects N, the number of its objects",
     )
     parser.add_argument("--scribble", type=Path, metavar="FILE", help="strokes on its first frame")
-    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["float32"])
+    parser.add_argument("--precision", nargs="+", choices=(AUTO, *PRECISIONS))
     parser.add_argument(
         "--frames", type=whole(1, 10**6), default=7, help="frames a run (default: 7)"
     )
@@ -400,6 +430,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--json", default="benchmark.json", metavar="FILE")
     parser.add_argument("--row", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    small = args.checkpoint == SMALL
+    args.size = args.size or [(360, 640) if small else (480, 854)]
+    args.objects = args.objects or ([3] if small else [1, 3, 8])
+    args.precision = args.precision or (["float32", "bfloat16"] if small else ["float32"])
     if args.full:
         args.size, args.objects = [(480, 854), (720, 1280)], [1, 3, 8]
         args.precision, args.growth, args.compare = ["float32", "bfloat16"], 200, True
@@ -412,6 +446,10 @@ def parse() -> argparse.Namespace:
     if args.video:
         args.size = args.size[:1]  # the video's counts
     return args
+
+
+_SIZE = "of random frames (default: 480x854; of `small` 360x640)"
+_OBJECTS = "(default: 1 3 8; of `small` 3)"
 
 
 def parse_size(text: str) -> tuple[int, int]:

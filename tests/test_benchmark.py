@@ -32,7 +32,8 @@ def test_row_by_row_with_comparison(tmp_path: Path) -> None:
     assert 0 < row["share"] < 2 and row["growth_mb"] is None
     assert row["attention"] == ["flash_attention_for_cpu"]
     assert row["seconds"] > 0 and row["backbones"] > 0 and row["peak_mb"] > 0
-    assert {"backbone", "encode", "read", "heads", "aggregate", "rest"} == row["parts"].keys()
+    parts = {"backbone", "encode", "read", "heads", "aggregate", "memory", "labels", "rest"}
+    assert parts == row["parts"].keys()
     assert row["largest_difference"] <= 1e-4 and row["equal_labels"] >= 0.999
 
 
