@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops import FrozenBatchNorm2d
+
+from rhmnet.resnet import FrozenBatchNorm2d
 
 
 class FusedConv(nn.Module):

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BASE = {"errors", "labels", "structures", "bounds", "config"}
 LEAVES = {
     "attention": {"processor"},
-    "feature_extractor": {"errors"},
+    "feature_extractor": {"errors", "resnet"},
     "position_embedding": set(),
     "memory_encoder": {"attention", "precision"},
     "memory_bank": set(),
@@ -36,7 +36,8 @@ MAY_IMPORT = {
     "config_command": {"config", "config_listing", "runtime"},
     **{leaf: {"labels", "structures", *extra} for leaf, extra in LEAVES.items()},
     "model": BASE | set(LEAVES),
-    "fused": set(),
+    "resnet": set(),
+    "fused": {"resnet"},
     "inference": {"config", "model", "fused", "attention", "processor"},
     "inputs": {"errors", "labels"},
     "resizing": {"labels"},
@@ -50,7 +51,7 @@ MAY_IMPORT = {
     "files": BASE | {"files", "resizing"},
     "data": BASE | {"data", "files"},
     "training": BASE
-    | {"training", "model", "losses", "data", "files", "checkpoint", "checkpoint_keys"}
+    | {"training", "resnet", "model", "losses", "data", "files", "checkpoint", "checkpoint_keys"}
     | {"visualize", "runtime"},
     "evaluation": BASE
     | {"evaluation", "model", "tracker", "tracked_frame", "resizing"}
