@@ -14,8 +14,8 @@
 #     resnet18.pth                               ImageNet weights; downloaded where it is not there
 # Masks serve to draw strokes from, and for scores: training sees strokes alone.
 #
-# Makes the strokes and 1,500 clips of the stills (CLIPS=n for more); trains stage 1 on the stills
-# (small_pretrain), stage 2 on videos and clips (small_middle), stage 3 on larger crops (small_video),
+# Makes the strokes (SETS=n differing sets on the stills) and 1,500 clips of the stills (CLIPS=n for
+# more); trains stage 1 on the stills (small_pretrain), stage 2 on videos and clips (small_middle), stage 3 on larger crops (small_video),
 # and scores the videos that are kept apart, or else those of ImageSets/2016/val.txt. A run that was
 # stopped goes on by the same command.
 #
@@ -73,7 +73,7 @@ weights=imagenet
 [ ! -f "$data/resnet18.pth" ] || weights=$data/resnet18.pth
 
 run "1/6 strokes on the stills" scripts/make_scribbles.py coco "$tree/COCO" \
-  --annotations "$data/COCO/instances.json" --images "$data/COCO/train"
+  --annotations "$data/COCO/instances.json" --images "$data/COCO/train" --sets "${SETS:-1}"
 run "2/6 strokes on the videos" scripts/make_scribbles.py davis "$tree/DAVIS" --split train
 run "3/6 clips made of the stills" scripts/make_clips.py "$data/COCO" "$tree/Youtube-VOS" \
   --annotations instances.json --images train --count "${CLIPS:-1500}" --no-masks

@@ -86,6 +86,28 @@ def test_make_coco(run, tmp_path):
     assert code == 2 and "--coverage: '7': expected 0 to 1" in err
 
 
+def test_make_coco_looks_in_its_root_too_and_draws_several_sets(run, tmp_path):
+    root, corner = tmp_path / "COCO", [[5, 5, 60, 5, 60, 60, 5, 60]]
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg", "height": 90, "width": 120}],
+        "annotations": [{"id": 1, "image_id": 1, "iscrowd": 0, "segmentation": corner}],
+    }
+    (root / "annotations").mkdir(parents=True)
+    (root / "annotations" / "i.json").write_text(json.dumps(content))
+    (root / "train2017").mkdir()
+    Image.new("RGB", (120, 90)).save(root / "train2017" / "a.jpg")
+    command = ("make", "coco", root, "--images", "train2017", "--workers", 1, "--sets", 2)
+    code, out, _ = run(*command, "--annotations", "annotations/i.json")
+    assert code == 0 and "lists 1 images, 2 times each" in out
+    entries = json.loads((root / "COCO_scribbles.json").read_text())["images"]
+    assert [entry["anno_name"] for entry in entries] == ["s0/a.bmp", "s1/a.bmp"]
+    first, second = (read_labels(root / "scribbles" / entry["anno_name"]) for entry in entries)
+    assert (first != second).any() and set(np.unique(first)) == set(np.unique(second))
+    assert run("check", root)[0] == 0
+    code, _, err = run(*command, "--annotations", "nowhere/i.json")
+    assert code == 2 and f"nowhere/i.json and {root}/nowhere/i.json: no such file" in err
+
+
 def test_convert_folders_and_name_what_is_wrong(run, masks, tmp_path):
     run("make", "folder", tmp_path / "maps", "--masks", masks / "Annotations", "--workers", 1)
     for kind in ("davis", "svg", "png"):

@@ -161,7 +161,7 @@ def test_faulty_input_is_named(tmp_path):
         list(coco_jobs(path, None, 10, 0)[0].scenes())
     for text in ("{", "[]", '{"images": []}', '{"images": [{}], "annotations": []}'):
         path.write_text(text)
-        with pytest.raises(InputError, match="not a COCO instance file"):
+        with pytest.raises(InputError, match="a COCO instance file"):
             coco_jobs(path, None, 10, 0)
     with pytest.raises(InputError, match="no such file"):
         coco_jobs(tmp_path / "none.json", None, 10, 0)

@@ -24,6 +24,7 @@ from rhmnet.errors import InputError, say
 from rhmnet.runtime.options import MOST_SEED, MOST_WORKERS, CommandParser, whole
 from rhmnet.tools.clips.stills import Still, coco_stills, map_stills
 from rhmnet.tools.clips.write import Recipe, write_clips
+from rhmnet.tools.scribbles.placing import given_or_below
 from rhmnet.tools.scribbles.workers import default_workers
 
 
@@ -38,18 +39,19 @@ def main(argv: Sequence[str] | None = None, prog: str = "python scripts/make_cli
 
 
 def _stills(arguments: argparse.Namespace) -> list[Still]:
-    root, images = arguments.stills, arguments.images
+    root = arguments.stills
+    images = _place(root, arguments.images, "images", "--images, the folder of the pictures")
     if arguments.annotations is not None:
         if arguments.masks is not None:
             raise InputError("--annotations and --masks: give one of them")
-        return coco_stills(_place(root, arguments.annotations), _place(root, images or "images"))
-    return map_stills(_place(root, arguments.masks or "masks"), _place(root, images or "images"))
+        annotations = given_or_below(arguments.annotations, root, "--annotations")
+        return coco_stills(annotations, images)
+    return map_stills(_place(root, arguments.masks, "masks", "--masks, label maps"), images)
 
 
-def _place(root: Path, path: str | Path) -> Path:
-    """A path as given where it is there, else below the folder of the stills."""
-    path = Path(path)
-    return path if path.exists() and not (root / path).exists() else root / path
+def _place(root: Path, given: Path | None, usual: str, what: str) -> Path:
+    """The folder that an option names, from here or from that of the stills; else the usual one."""
+    return root / usual if given is None else given_or_below(given, root, what)
 
 
 def _parser(prog: str) -> CommandParser:

@@ -70,7 +70,7 @@ def coco_stills(annotations: Path, images: Path) -> list[Still]:
     if not images.is_dir():
         raise InputError(f"{images}: no such folder; --images names the folder of the pictures")
     jobs = coco_jobs(annotations, images, MAX_OBJECTS, MIN_AREA)
-    return [Still(images / job.file_name, job) for job in jobs if job.annotations]
+    return [Still(images / job.image.file_name, job) for job in jobs if job.image.instances]
 
 
 def map_stills(masks: Path, images: Path) -> list[Still]:

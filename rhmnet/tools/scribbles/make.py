@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -103,22 +103,26 @@ def _make_all(
     return [made for index in range(len(jobs)) for made in results[index]]
 
 
-def write_coco_list(path: Path, jobs: Sequence[CocoJob], made: Iterable[Made]) -> int:
+def write_coco_list(
+    path: Path, jobs: Sequence[CocoJob], made: Sequence[Made], sets: Sequence[str] = ("",)
+) -> int:
     """Write COCO_scribbles.json for the images that have scribbles; returns their number.
 
+    sets: folders in that of the scribbles, `s0/`; every image is listed once for each.
     `num_objects` is the label value of the background's strokes, N + 1, as the release takes it.
     """
-    files = {job.names[0]: job.file_name for job in jobs}
+    files = {job.names[0]: job.image.file_name for job in jobs}
     entries = [
         {
             "file_name": files[one.name],
-            "anno_name": f"{one.name}.bmp",
+            "anno_name": f"{folder}{one.name}.bmp",
             "num_objects": one.num_objects + 1,
         }
+        for folder in sets
         for one in made
     ]
     write_json(path, {"images": entries}, indent=None)
-    return len(entries)
+    return len(made)
 
 
 def _check_ours(folder: Path, recipe: Recipe, overwrite: bool) -> None:

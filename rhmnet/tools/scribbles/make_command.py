@@ -24,7 +24,7 @@ from rhmnet.files.text import read_list
 from rhmnet.labels import MAX_OBJECTS
 from rhmnet.runtime.options import MOST_SEED, MOST_WORKERS, CommandParser, Number, whole
 from rhmnet.tools.scribbles.make import Recipe, make_scribbles, write_coco_list
-from rhmnet.tools.scribbles.placing import place
+from rhmnet.tools.scribbles.placing import given_or_below, place
 from rhmnet.tools.scribbles.sources.coco import coco_jobs
 from rhmnet.tools.scribbles.sources.maps import folder_jobs, video_jobs
 from rhmnet.tools.scribbles.strokes import StrokeOptions
@@ -48,18 +48,21 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet scribbles make")
 
 def _coco(arguments: argparse.Namespace) -> None:
     root, images = arguments.root, arguments.images
-    if images is not None and not images.is_dir():
-        raise InputError(f"{images}: no such folder; --images names the folder of the JPEGs")
-    jobs = coco_jobs(
-        arguments.annotations, images, arguments.max_objects, arguments.options.min_area
-    )
+    annotations = given_or_below(arguments.annotations, root, "--annotations, instances_*.json")
+    if images is not None:
+        images = given_or_below(images, root, "--images, the folder of the JPEGs")
+        if not images.is_dir():
+            raise InputError(f"{images}: no folder; --images names the folder of the JPEGs")
+    jobs = coco_jobs(annotations, images, arguments.max_objects, arguments.options.min_area)
     selection = {"max_objects": arguments.max_objects, "annotations": arguments.annotations.name}
-    made = _make(arguments, jobs, [root / "scribbles"], **selection)
+    sets = [f"s{index}/" for index in range(arguments.sets)] if arguments.sets > 1 else [""]
+    made = _make(arguments, jobs, [root / "scribbles" / one for one in sets], **selection)
     path = root / "COCO_scribbles.json"
-    count = write_coco_list(path, jobs, made)
+    count = write_coco_list(path, jobs, made, sets)
     if images is not None and not (root / "images").exists():
         place(images, root / "images", copy=False)
-    say(f"{path} lists {count} images; {len(jobs) - count} have no object to scribble on")
+    each = f", {len(sets)} times each" if len(sets) > 1 else ""
+    say(f"{path} lists {count} images{each}; {len(jobs) - count} have no object to scribble on")
 
 
 def _davis(arguments: argparse.Namespace) -> None:
@@ -111,9 +114,16 @@ def _parser(prog: str) -> CommandParser:
 
     coco = kinds.add_parser("coco", parents=common, help="COCO instance annotations")
     coco.add_argument("root", type=Path, help="folder for scribbles/ and COCO_scribbles.json")
-    coco.add_argument("--annotations", type=Path, required=True, help="instances_*.json")
     coco.add_argument(
-        "--images", type=Path, help="folder of the JPEGs: linked as ROOT/images; others are left"
+        "--annotations", type=Path, required=True, help="instances_*.json, from here or from ROOT"
+    )
+    coco.add_argument(
+        "--images",
+        type=Path,
+        help="folder of the JPEGs, from here or from ROOT: linked as ROOT/images; others are left",
+    )
+    coco.add_argument(
+        "--sets", type=_SETS, default=1, help="differing sets, all listed: scribbles/s0, ..."
     )
     coco.add_argument(
         "--max-objects", type=_OBJECTS, default=10, help="kept per image, the largest (default 10)"

@@ -10,6 +10,19 @@ from rhmnet.errors import InputError
 from rhmnet.files.writing import make_folder, new_file, replacing
 
 
+def given_or_below(path: Path, root: Path, what: str) -> Path:
+    """A path as it was given, from the current folder, or else below `root`.
+
+    what: for the message. Raises InputError that names both places where neither is there.
+    """
+    places = [path] if path.is_absolute() else [path, root / path]
+    for found in places:
+        if os.path.exists(found):  # a name that no file system holds is not there
+            return found
+    looked = " and ".join(map(str, places))
+    raise InputError(f"{looked}: no such file or folder; expected {what}")
+
+
 def place(source: Path, target: Path, copy: bool) -> bool:
     """Make `target` a link to `source`, or a copy of it; False if it is there already.
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from pycocotools import mask as rle_tools
-from pycocotools.coco import COCO
 
 from rhmnet.errors import InputError
-from rhmnet.files.names import check_name, from_windows
+from rhmnet.files.coco_instances import CocoImage, Instance, checked_outline, read_instances
 from rhmnet.tools.scribbles.sources.scene import Scene
 
 
@@ -21,16 +18,13 @@ from rhmnet.tools.scribbles.sources.scene import Scene
 class CocoJob:
     """One image of a COCO annotation file."""
 
-    file_name: str
-    height: int
-    width: int
-    annotations: tuple[dict, ...]
+    image: CocoImage
     max_objects: int
     min_area: float
 
     @property
     def names(self) -> tuple[str, ...]:
-        return (str(PurePosixPath(self.file_name).with_suffix("")),)
+        return (self.image.stem,)
 
     def scenes(self) -> Iterator[Scene]:
         """The image's largest objects, numbered from the largest on; none if none is left.
@@ -39,13 +33,14 @@ class CocoJob:
         `max_objects` or a crowd gets no label, and background strokes avoid it.
         """
         instances, rest = [], []
-        for annotation in self.annotations:
-            coded = self._encode(annotation)
+        for instance in self.image.instances:
+            coded = self._encode(instance)
             if coded is not None:
-                (rest if annotation.get("iscrowd") else instances).append(coded)
+                (rest if instance.crowd else instances).append(coded)
         instances.sort(key=lambda coded: -int(rle_tools.area(coded)))
-        least = max(1.0, self.min_area * (min(self.height, self.width) / 480) ** 2)
-        labels = np.zeros((self.height, self.width), np.uint8)
+        size = self.image.height, self.image.width
+        least = max(1.0, self.min_area * (min(size) / 480) ** 2)
+        labels = np.zeros(size, np.uint8)
         avoid = np.zeros(labels.shape, bool)
         kept = instances[: self.max_objects]
         rest += instances[self.max_objects :]
@@ -60,28 +55,23 @@ class CocoJob:
             labels = numbers.astype(np.uint8)[labels]
             yield Scene(self.names[0], labels, int(visible.sum()), avoid)
 
-    def _encode(self, annotation: dict) -> dict | None:
+    def _encode(self, instance: Instance) -> dict | None:
         """Run-length code of one annotation; None where it outlines nothing."""
-        outline = annotation.get("segmentation")
+        height, width = self.image.height, self.image.width
         try:
-            if isinstance(outline, dict):
-                coded = outline
-                if isinstance(outline["counts"], list):
-                    if sum(outline["counts"]) != self.height * self.width:
-                        raise ValueError("its run lengths are not of all pixels")
-                    coded = rle_tools.frPyObjects(outline, self.height, self.width)
-                if list(coded["size"]) != [self.height, self.width]:
-                    raise ValueError(f"its size is {coded['size']}")
-                return coded
-            # fewer than three corners enclose nothing (and four numbers would be read as a box)
-            polygons = [polygon for polygon in outline or [] if len(polygon) >= 6]
-            if not polygons:
+            outline = checked_outline(instance.outline, height, width)
+            if outline is None:
                 return None
-            return rle_tools.merge(rle_tools.frPyObjects(polygons, self.height, self.width))
-        except Exception as error:  # pycocotools raises bare Exceptions for malformed input
+            if isinstance(outline, list):
+                return rle_tools.merge(rle_tools.frPyObjects(outline, height, width))
+            if isinstance(outline["counts"], list):
+                return rle_tools.frPyObjects(outline, height, width)
+            return outline
+        except ValueError as error:
             raise InputError(
-                f"{self.file_name}: segmentation of annotation {annotation.get('id')} cannot be "
-                f"read ({error}); expected polygons or run lengths of {self.height}x{self.width}"
+                f"{self.image.source}: {self.image.file_name}: segmentation of annotation "
+                f"{str(instance.number)[:40]} cannot be read: {error}; expected polygons, "
+                f"[[x, y, ...], ...], or run lengths of {height}x{width}"
             ) from None
 
 
@@ -92,50 +82,13 @@ def coco_jobs(
 
     Raises InputError that names the file for anything but a COCO instance file.
     """
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # COCO() prints its progress
-            coco = COCO(str(annotations))
-        jobs = [
-            CocoJob(
-                _file_name(image["file_name"], f"{annotations}: images"),
-                int(image["height"]),
-                int(image["width"]),
-                tuple(
-                    {key: a.get(key) for key in ("id", "segmentation", "iscrowd")}
-                    for a in coco.imgToAnns.get(image["id"], [])
-                ),
-                max_objects,
-                min_area,
-            )
-            for image in coco.dataset["images"]
-        ]
-        if "annotations" not in coco.dataset:
-            raise KeyError("annotations")
-    except InputError:
-        raise
-    except FileNotFoundError:
-        raise InputError(f"{annotations}: no such file; expected instances_*.json") from None
-    except (OSError, ValueError, KeyError, TypeError, AssertionError, AttributeError) as error:
+    listed = read_instances(annotations)
+    if images is None:
+        found = listed
+    elif not (found := [image for image in listed if (images / image.file_name).is_file()]):
+        first = f", the first of them {listed[0].file_name}" if listed else ""
         raise InputError(
-            f"{annotations}: not a COCO instance file ({type(error).__name__}: {error}); "
-            "expected instances_*.json with images and annotations"
-        ) from None
-    names: set[str] = set()
-    for job in jobs:
-        if job.height < 1 or job.width < 1:
-            raise InputError(
-                f"{annotations}: {job.file_name} is {job.width}x{job.height} pixels; "
-                "expected at least 1x1"
-            )
-        if job.names[0] in names:
-            raise InputError(f"{annotations}: two images are named {job.names[0]}; rename one")
-        names.add(job.names[0])
-    if images is not None:
-        jobs = [job for job in jobs if (images / job.file_name).is_file()]
-        if not jobs:
-            raise InputError(f"{images}: holds none of the images that {annotations} lists")
-    return jobs
-
-
-def _file_name(name: object, where: str) -> str:
-    return PurePosixPath(from_windows(check_name(name, where))).as_posix()
+            f"{images}: holds none of the {len(listed)} images that {annotations} lists{first}; "
+            "name the folder that their names begin in"
+        )
+    return [CocoJob(image, max_objects, min_area) for image in found]
