@@ -50,6 +50,12 @@ COMMANDS = (
         "datasets --sheet strokes.png",
     ),
     Command(
+        "clips make",
+        "tools.clips.command",
+        "training clips made of stills with masks, strokes and all",
+        "my_stills datasets/Youtube-VOS --masks masks --images images",
+    ),
+    Command(
         "score",
         "evaluation.score_command",
         "J and F of folders of masks on DAVIS",

@@ -23,6 +23,7 @@ OF_COMMAND = {
     "scribbles make": "make_scribbles",
     "scribbles convert": "convert_scribbles",
     "scribbles check": "check_scribbles",
+    "clips make": "make_clips",
     "score": "score",
 }
 
