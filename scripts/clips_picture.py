@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from rhmnet.errors import say
 from rhmnet.files.images import read_image
 from rhmnet.files.label_maps import read_labels
+from rhmnet.files.writing import write_picture
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.options import CommandParser
 from rhmnet.tools.clips.command import main as make_clips
@@ -39,8 +41,8 @@ def main() -> None:
         videos = sorted(path for path in (clips / "train_scribbles").iterdir() if path.is_dir())
         cells = [cell for video in videos for cell in row(video)]
     sheet = contact_sheet([cell for cell, _ in cells], [text for _, text in cells], FRAMES, 120)
-    Image.fromarray(sheet).quantize(128).save(args.out, optimize=True)
-    print(f"wrote {args.out}: {args.out.stat().st_size:,} bytes")
+    write_picture(args.out, Image.fromarray(sheet).quantize(128), "PNG", optimize=True)
+    say(f"wrote {args.out}: {args.out.stat().st_size:,} bytes")
 
 
 def row(strokes: Path) -> list[tuple[np.ndarray, str]]:
