@@ -6,6 +6,7 @@ Configuration fields and options of command lines are declared with them.
 from __future__ import annotations
 
 import math
+import operator
 import reprlib
 from dataclasses import dataclass
 from typing import Any
@@ -128,6 +129,16 @@ def check(name: str, value: Any, rule: Rule) -> None:
     """Raise InputError that names the value and what was expected, unless the rule holds it."""
     if not rule.holds(value):
         raise InputError(f"{name}={short(value)}: expected {rule}")
+
+
+def check_number(value: Any, name: str) -> int:
+    """A whole number, of Python or NumPy, as an int; a truth value is none."""
+    try:
+        if type(value).__name__ in ("bool", "bool_"):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise InputError(f"{name}={short(value)}: expected a whole number, as 2") from None
 
 
 def _plain(number: float) -> str:

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rhmnet.bounds import short
 from rhmnet.checkpoint_keys import is_authors, mismatch, translate_keys
-from rhmnet.config import STRIDE, Config, ModelConfig, from_dict, to_dict
+from rhmnet.config import STRIDE, Config, ModelConfig, check_config, from_dict, to_dict
 from rhmnet.errors import InputError
 from rhmnet.files.torch_file import read_torch_file
 from rhmnet.files.writing import write_torch
@@ -52,7 +53,7 @@ def find_checkpoint(path: str | Path | None) -> Path:
             "(`git checkout checkpoints`, or install again), or name another file"
         )
     if not isinstance(path, (str, os.PathLike)) or not str(path):
-        raise InputError(f"checkpoint {path!r}: expected the path of a file; {_HOW}")
+        raise InputError(f"checkpoint {short(path)}: expected the path of a file; {_HOW}")
     try:
         there = Path(path).exists()
     except (OSError, ValueError) as error:  # too long a name, a NUL in it
@@ -70,6 +71,12 @@ def load_checkpoint(model: RHMNet, path: str | Path) -> int:
     values, and where weights are missing, unexpected, misshapen or not finite, with the likely
     reason. The model is untouched then.
     """
+    if not isinstance(model, RHMNet):
+        raise InputError(
+            f"load_checkpoint: {type(model).__name__} in place of a network; expected what "
+            "rhmnet.build_model or rhmnet.load_model returns (of a wrapper, its `module`)"
+        )
+    path = find_checkpoint(path)
     content = read_checkpoint(path)
     if found := differences(content, path, model.config, _crop_size(model)):
         raise InputError(
@@ -186,8 +193,14 @@ def save_checkpoint(
 
     The file is whole or is the one before. Raises InputError where it cannot be written.
     """
+    check_config(config, "save_checkpoint")
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"save_checkpoint: {type(model).__name__} in place of a network; expected "
+            "save_checkpoint(path, model, config, epoch)"
+        )
     content = {
-        "epoch": epoch,
+        "epoch": _epoch(epoch, path),
         "state_dict": model.state_dict(),
         "config": to_dict(config),
         **extra,

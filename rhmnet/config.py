@@ -27,7 +27,7 @@ from rhmnet.config_field import (
     numbers,
     text,
 )
-from rhmnet.config_yaml import parse_yaml, read_yaml
+from rhmnet.config_yaml import read_overrides, read_yaml
 from rhmnet.errors import InputError
 
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
@@ -258,8 +258,7 @@ def load_config(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Conf
     """
     path = _find(name_or_path)
     tree = read_yaml(path)
-    if tree is None:  # nothing but comments
-        tree = {}
+    tree = {} if tree is None else tree  # nothing but comments
     if not isinstance(tree, dict):
         raise InputError(f"{path}: expected groups {names_of(Config)}, found {type(tree).__name__}")
     config = from_dict(tree, source=str(path))
@@ -268,19 +267,15 @@ def load_config(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Conf
 
 def override(config: Config, overrides: Iterable[str]) -> Config:
     """Return the configuration with `group.field=value` strings applied."""
-    tree: dict[str, dict[str, Any]] = {}
-    for item in overrides:
-        key, equals, text = item.partition("=")
-        group, dot, name = key.strip().partition(".")
-        if not (equals and dot):
-            raise InputError(
-                f"override {short(item)}: expected group.field=value, as in data.root=PATH"
-            )
-        if name in tree.get(group, {}):
-            raise InputError(f"override {short(key)}: given twice; keep one")
-        value = parse_yaml(text, f"override {short(item)}")
-        tree.setdefault(group, {})[name] = value
-    return merge(config, tree, source="command line")
+    check_config(config, "override")
+    return merge(config, read_overrides(overrides), source="command line")
+
+
+def check_config(config: Any, call: str) -> None:
+    """Raise InputError that names the call unless it was given a configuration."""
+    if not isinstance(config, Config):
+        kind = type(config).__name__
+        raise InputError(f"{call}: {kind} in place of what rhmnet.load_config returns")
 
 
 def from_dict(tree: Mapping[str, Any], source: str = "configuration") -> Config:
@@ -305,6 +300,9 @@ def _own_folder() -> Path:
 
 
 def _find(name_or_path: str | Path) -> Path:
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        named = f"configuration {short(name_or_path)}"
+        raise InputError(f"{named}: expected a name under configs/, or the path of a YAML file")
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
         if os.path.isfile(path):

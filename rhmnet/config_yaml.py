@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,30 @@ def read_yaml(path: Path) -> Any:
         line = content[: error.start].count(b"\n") + 1
         raise InputError(f"{path}: line {line} is not UTF-8 text; save it as UTF-8") from None
     return parse_yaml(text, str(path))
+
+
+def read_overrides(overrides: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Values by group and field, from `group.field=value` texts; raises InputError."""
+    items = overrides
+    if isinstance(items, Iterable) and not isinstance(items, (str, bytes, Mapping)):
+        items = list(items)
+    if not (isinstance(items, list) and all(isinstance(item, str) for item in items)):
+        raise InputError(
+            f"overrides {short(overrides)}: expected a list of texts, as "
+            '["test.precision=bfloat16"]'
+        )
+    tree: dict[str, dict[str, Any]] = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        group, dot, name = key.strip().partition(".")
+        if not (equals and dot):
+            raise InputError(
+                f"override {short(item)}: expected group.field=value, as in data.root=PATH"
+            )
+        if name in tree.get(group, {}):
+            raise InputError(f"override {short(key)}: given twice; keep one")
+        tree.setdefault(group, {})[name] = parse_yaml(text, f"override {short(item)}")
+    return tree
 
 
 def parse_yaml(text: str, where: str) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rhmnet.bounds import check_number
 from rhmnet.errors import InputError
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS
 
@@ -58,16 +58,6 @@ def check_scribble(
 
 
 EMPTY = "scribble is empty: expected a stroke (value 1, 2, ...) on an object"
-
-
-def check_number(value: Any, name: str) -> int:
-    """A whole number, of Python or NumPy; a truth value is none."""
-    try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        return operator.index(value)
-    except TypeError:
-        raise InputError(f"{name}={value!r}: expected a whole number, as 2") from None
 
 
 def values_in(labels: Tensor) -> set[int]:

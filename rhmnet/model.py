@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from rhmnet.config import STRIDE, Config
+from rhmnet.config import STRIDE, Config, check_config
 from rhmnet.feature_extractor import FeatureExtractor, load_backbone
 from rhmnet.labels import one_hot, valid_objects
 from rhmnet.matching import MemoryReader
@@ -53,6 +53,7 @@ class RHMNet(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
+        check_config(config, "RHMNet")
         self.config = model = config.model
         dim, steps = model.hidden_dim, 1 + model.refine_layers
         self.feature_extractor = FeatureExtractor(model.backbone, dim)

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rhmnet.bounds import check_number
 from rhmnet.config import STRIDE, Config
 from rhmnet.errors import InputError
 from rhmnet.inference import prepare_for_tracking, weights_version
-from rhmnet.inputs import EMPTY, check_image, check_number, check_scribble, values_in
+from rhmnet.inputs import EMPTY, check_image, check_scribble, values_in
 from rhmnet.labels import BACKGROUND, one_hot
 from rhmnet.memory_bank import MemoryBank, MemoryEntry
 from rhmnet.model import RHMNet
@@ -131,7 +132,7 @@ class Tracker:
         Raises InputError for what is none, or of another network.
         """
         self._use_current_weights()
-        if not isinstance(state, dict) or set(state) != set(_STATE):
+        if not _is_state(state):
             raise InputError(
                 f"restore: {type(state).__name__} is no state; expected what snapshot returned"
             )
@@ -299,6 +300,24 @@ def _padding(size: tuple[int, int]) -> tuple[int, int, int, int]:
     """Left, right, top, bottom, pixels: half of what is missing on each side, smaller first."""
     height, width = (-side % STRIDE for side in size)
     return width // 2, width - width // 2, height // 2, height - height // 2
+
+
+def _is_state(state: Any) -> bool:
+    """Whether it is what `snapshot` returns, as far as it can be told without its network."""
+    if not isinstance(state, dict) or set(state) != set(_STATE):
+        return False
+    count, numbers, removed = (state[name] for name in ("_num_objects", "_numbers", "_removed"))
+    sizes = state["_geometry"]
+    return (
+        isinstance(state["_index"], int)
+        and isinstance(count, int)
+        and isinstance(sizes, tuple)
+        and [len(x) if isinstance(x, tuple) else 0 for x in sizes] == [2, 2, 4]
+        and isinstance(numbers, list)
+        and isinstance(removed, list)
+        and bool(numbers)
+        and set(removed) <= set(numbers) <= set(range(1, count + 1))
+    )
 
 
 def _replaced(labels: Tensor, new: dict[int, int]) -> Tensor:

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "resnet": set(),
     "fused": {"resnet"},
     "inference": {"config", "model", "fused", "attention", "processor"},
-    "inputs": {"errors", "labels"},
+    "inputs": {"errors", "bounds", "labels"},
     "resizing": {"labels"},
     "tracked_frame": {"segmentation_head", "resizing"},
     "tracker": BASE | {"model", "memory_bank", "inference", "inputs", "resizing", "tracked_frame"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -124,6 +125,25 @@ def test_strokes_on_binary_annotations_may_not_skip_a_label(davis16):
     save(path, strokes)
     with pytest.raises(InputError, match="label 9 is out of range"):
         read_prompt(davis16, davis16.video("ant"), 0)
+
+
+def test_how_the_largest_label_is_read_on_binary_annotations(davis16):
+    """As the background, as in the release, and that is told; 255 beside it settles it."""
+    path = davis16.scribble("ant", 0)
+    with pytest.warns(
+        UserWarning, match=r"ant.bmp: label 3, the largest, is read as the back.*255"
+    ):
+        prompt = read_prompt(davis16, davis16.video("ant"), 0, with_bg=True)
+    assert set(np.unique(prompt.scribble)) == {0, 1, 2, 255}
+    strokes = np.zeros((HEIGHT, WIDTH), np.uint8)
+    strokes[0], strokes[4], strokes[8], strokes[12] = 1, 2, 3, 255
+    for kept, count in (((1, 2, 3, 255), 3), ((1, 255), 1), ((1,), 1)):
+        save(path, np.where(np.isin(strokes, kept), strokes, np.uint8(0)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            prompt = read_prompt(davis16, davis16.video("ant"), 0, with_bg=True)
+        assert prompt.num_objects == count
+        assert set(np.unique(prompt.scribble)) == {0, *kept}
 
 
 def test_255_in_annotations(davis16):

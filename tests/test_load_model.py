@@ -6,6 +6,7 @@ import hashlib
 import pickletools
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -202,3 +203,28 @@ def test_the_small_networks_file_is_the_one_on_its_card() -> None:
 def test_a_path_that_is_none(path: object) -> None:
     with pytest.raises(InputError, match=r"checkpoint .*'small' names the network"):
         rhmnet.load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda f: rhmnet.load_model(f, None), "overrides None: expected a list of texts"),
+        (lambda f: rhmnet.load_model(f, "test.precision=auto"), "overrides .*: expected a list"),
+        (lambda f: rhmnet.load_model(f, {"test.precision": "auto"}), "expected a list of texts"),
+        (lambda f: rhmnet.load_model(f, [3]), r"overrides \[3\]: expected a list of texts"),
+        (lambda f: rhmnet.load_model(f, small_config()), "overrides Config.*: expected a list"),
+        (lambda f: rhmnet.load_model(f, config={"test": {}}), "configuration .*: expected a name"),
+        (lambda f: rhmnet.load_config(None), "configuration None: expected a name"),
+        (lambda f: rhmnet.build_model("video_training"), "str in place of what rhmnet.load_config"),
+        (lambda f: rhmnet.load_checkpoint(f, small_model()), "PosixPath in place of a network"),
+        (lambda f: rhmnet.load_checkpoint(torch.nn.Linear(1, 1), f), "Linear in place of a net"),
+        (lambda f: rhmnet.save_checkpoint(f, small_model(), None, 1), "NoneType in place of what"),
+        (lambda f: rhmnet.save_checkpoint(f, "m", small_config(), 1), "str in place of a network"),
+        (lambda f: rhmnet.save_checkpoint(f, small_model(), small_config(), "a"), "epoch is 'a'"),
+    ],
+)
+def test_arguments_of_another_kind_are_told(file: Path, call: Callable, told: str) -> None:
+    before = file.read_bytes()
+    with pytest.raises(InputError, match=told):
+        call(file)
+    assert file.read_bytes() == before

@@ -321,9 +321,16 @@ def test_python_reads_strokes_and_says_how(tmp_path: Path) -> None:
         np.testing.assert_array_equal(rhmnet.read_scribble(tmp_path / "layer.png"), truth())
     with pytest.raises(InputError, match=r"disk\.png: label 3 is out of range"):
         rhmnet.read_scribble(tmp_path / "disk.png", num_objects=1)
-    for wrong in (1.5, "2", 0, 254):
-        with pytest.raises(InputError, match="num_objects"):
+    for wrong in (1.5, "2", True, 0, 254):
+        with pytest.raises(InputError, match=r"num_objects=.*: expected (a whole|1\.\.253)"):
             rhmnet.read_scribble(tmp_path / "disk.png", num_objects=wrong)
+    known = rhmnet.read_scribble(tmp_path / "disk.png", num_objects=np.int64(2))
+    np.testing.assert_array_equal(known, truth())
+    for path in (None, 5):
+        with pytest.raises(InputError, match=f"{path}: expected the path of a file"):
+            rhmnet.read_scribble(path)
+    with pytest.raises(InputError, match=r"disk\.png: frame: expected an array"):
+        rhmnet.read_scribble(tmp_path / "disk.png", frame="frame.png")
 
 
 def test_check_and_convert_say_how_painted_strokes_were_read(tmp_path: Path) -> None:

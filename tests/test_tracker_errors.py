@@ -93,6 +93,20 @@ def test_states_that_are_none(tracker, state) -> None:
         tracker.restore(state)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"_geometry": None}, {"_geometry": ((48, 64), (48, 64), (0, 0))}, {"_index": "1"}),
+        *({"_numbers": "12"}, {"_numbers": []}, {"_num_objects": 1}, {"_removed": [3]}),
+    ],
+)
+def test_states_that_were_tampered_with(tracker, change) -> None:
+    tracker.start(VIDEO[0], SCRIBBLE)
+    with pytest.raises(InputError, match="no state"):
+        tracker.restore(tracker.snapshot() | change)
+    assert tracker.step(VIDEO[1]).labels.shape == (48, 64)
+
+
 def test_stored_level_beyond_the_levels_there_are() -> None:
     with pytest.raises(InputError, match=re.escape("test.stored_level=3: expected 1")):
         small_config("test.stored_level=3")

@@ -161,7 +161,8 @@ def _check_strokes(
 def _objects_of(strokes: np.ndarray, path: Path) -> int:
     """N where annotations don't say: they are binary, but the strokes tell objects apart.
 
-    The largest label is then the background, and none below it may be left out.
+    The largest label is then the background, unless that is 255; none below it may be left out.
+    Where it could as well be an object, how it was read is told.
     """
     values = np.unique(strokes[(strokes != UNLABELLED) & (strokes != BACKGROUND)])
     if len(values) == 0:
@@ -172,7 +173,15 @@ def _objects_of(strokes: np.ndarray, path: Path) -> int:
             f"{path}: label {largest} is out of range: there are strokes of "
             f"{', '.join(map(str, values))}; expected 1..N for objects, then N + 1 for background"
         )
-    return max(1, largest - 1)
+    if largest == 1 or BACKGROUND in strokes:
+        return largest
+    warnings.warn(
+        f"{path}: label {largest}, the largest, is read as the background, as in the release (the "
+        "annotations are binary and do not tell); if it is an object's, give background strokes "
+        "255",
+        stacklevel=3,
+    )
+    return largest - 1
 
 
 def size_text(labels: np.ndarray) -> str:

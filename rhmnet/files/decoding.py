@@ -17,6 +17,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from rhmnet.bounds import short
 from rhmnet.errors import InputError
 from rhmnet.files import png
 
@@ -41,6 +42,8 @@ def read_bytes(path: str | Path, wanted: str) -> bytes:
 
 def check_file(path: str | Path, wanted: str) -> None:
     """Raise InputError unless a path is that of a file that may be read into memory."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"{short(path)}: expected the path of a file: {wanted}")
     try:
         status = os.stat(path)
     except FileNotFoundError:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from rhmnet.bounds import check_number
 from rhmnet.errors import InputError
 from rhmnet.files.antialiasing import CERTAIN, is_blended, join_blends
 from rhmnet.files.bmp import read_indexed
@@ -62,6 +63,14 @@ def read_scribble(
     could be the background's too, and how painted strokes were understood.
     Raises InputError that names the file.
     """
+    if num_objects is not None:
+        num_objects = check_number(num_objects, f"{path}: num_objects")
+        if not 1 <= num_objects <= MAX_OBJECTS:
+            raise InputError(f"{path}: num_objects={num_objects}: expected 1..{MAX_OBJECTS}")
+    if frame is not None and not (
+        isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.shape[2:] == (3,)
+    ):
+        raise InputError(f"{path}: frame: expected an array uint8 [H, W, 3], as read from an image")
     options = PaintOptions(frame, background_color, num_objects)
     reading = read_strokes_file(path, options)
     doubt = reading.how or unclear_labels([reading.labels], num_objects, "num_objects=")
@@ -69,8 +78,8 @@ def read_scribble(
         warnings.warn(f"{path}: {doubt}", stacklevel=2)
     largest = int(reading.labels[reading.labels < BACKGROUND].max(initial=0))
     count = largest if num_objects is None else num_objects
-    if not (isinstance(count, int) and 0 <= count <= MAX_OBJECTS):
-        raise InputError(f"{path}: num_objects={count}: expected 1..{MAX_OBJECTS}")
+    if count > MAX_OBJECTS:
+        raise InputError(f"{path}: label {count}: expected 1..{MAX_OBJECTS} for objects, or 255")
     try:
         return from_disk(reading.labels, max(count, 1))
     except ValueError as error:
