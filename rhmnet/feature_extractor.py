@@ -6,11 +6,15 @@ from pathlib import Path
 from urllib.error import URLError
 
 import torch
+import torchvision
 from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
 
 from rhmnet.errors import InputError
-from rhmnet.resnet import STAGES, STEM, build_resnet
 from rhmnet.structures import FrameFeatures
+
+STEM = ("conv1", "bn1", "relu", "maxpool")
+STAGES = ("layer1", "layer2", "layer3")
 
 
 class FeatureExtractor(nn.Module):
@@ -21,7 +25,8 @@ class FeatureExtractor(nn.Module):
 
     def __init__(self, backbone: str, hidden_dim: int) -> None:
         super().__init__()
-        self.backbone = build_resnet(backbone)
+        resnet = torchvision.models.get_model(backbone, norm_layer=FrozenBatchNorm2d)
+        self.backbone = nn.ModuleDict({name: getattr(resnet, name) for name in (*STEM, *STAGES)})
         self.channels = tuple(_out_channels(self.backbone[stage]) for stage in STAGES)
         self.bottleneck = nn.Sequential(
             nn.Conv2d(self.channels[-1], hidden_dim, kernel_size=1), nn.GroupNorm(32, hidden_dim)
@@ -54,8 +59,6 @@ def load_backbone(extractor: FeatureExtractor, backbone: str, source: str) -> No
     Raises InputError where there is no network, no file, or another architecture's file.
     """
     if source == "imagenet":
-        import torchvision  # only here: it takes as long to import as all else
-
         weights = torchvision.models.get_model_weights(backbone).IMAGENET1K_V1
         try:
             state = weights.get_state_dict(progress=True, check_hash=True)

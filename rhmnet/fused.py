@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-from rhmnet.resnet import FrozenBatchNorm2d
+from torchvision.ops import FrozenBatchNorm2d
 
 
 class FusedConv(nn.Module):

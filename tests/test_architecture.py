@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BASE = {"errors", "labels", "structures", "bounds", "config"}
 LEAVES = {
     "attention": {"processor"},
-    "feature_extractor": {"errors", "resnet"},
+    "feature_extractor": {"errors"},
     "position_embedding": set(),
     "memory_encoder": {"attention", "precision"},
     "memory_bank": set(),
@@ -36,8 +36,7 @@ MAY_IMPORT = {
     "config_command": {"config", "config_listing", "runtime"},
     **{leaf: {"labels", "structures", *extra} for leaf, extra in LEAVES.items()},
     "model": BASE | set(LEAVES),
-    "resnet": set(),
-    "fused": {"resnet"},
+    "fused": set(),
     "inference": {"config", "model", "fused", "attention", "processor"},
     "inputs": {"errors", "bounds", "labels"},
     "resizing": {"labels"},
@@ -51,7 +50,7 @@ MAY_IMPORT = {
     "files": BASE | {"files", "resizing"},
     "data": BASE | {"data", "files"},
     "training": BASE
-    | {"training", "resnet", "model", "losses", "data", "files", "checkpoint", "checkpoint_keys"}
+    | {"training", "model", "losses", "data", "files", "checkpoint", "checkpoint_keys"}
     | {"visualize", "runtime"},
     "evaluation": BASE
     | {"evaluation", "model", "tracker", "tracked_frame", "resizing"}

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from rhmnet.config import TrainConfig
 from rhmnet.losses import Criterion
 from rhmnet.model import RHMNet
-from rhmnet.resnet import Block
 from rhmnet.runtime.processes import Processes
 from rhmnet.structures import Clip, ClipPrediction
 from rhmnet.training.finite import FiniteWatch
@@ -77,7 +77,7 @@ def prepare(model: RHMNet, config: TrainConfig) -> None:
         model.to(memory_format=torch.channels_last)
     if config.checkpoint_activations:
         backbone = model.feature_extractor.backbone.modules()
-        blocks = [m for m in backbone if isinstance(m, Block)]
+        blocks = [m for m in backbone if isinstance(m, (BasicBlock, Bottleneck))]
         for module in (*blocks, *model.readers, model.reliable_head, *model.entire_heads):
             module.forward = partial(checkpoint, module.forward, use_reentrant=False)
     if config.compile:
