@@ -46,15 +46,16 @@ def release_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
     """fill_disk(room): the one writer takes `room` bytes more, the last by a short write.
 
-    code: of the error that follows. under: of files in this folder alone.
+    code: of the error that follows. under: of files in this folder alone. Returns a list of what
+    room is left.
     """
+    real = writing._Raw.write
 
-    def arrange(room: int, code: int = errno.ENOSPC, under: Path | None = None) -> None:
+    def arrange(room: int, code: int = errno.ENOSPC, under: Path | None = None) -> list[int]:
         left = [room]
-        real = writing._Raw.write
 
         def write(self, data):
             if under is not None and not Path(self.name).is_relative_to(under):
@@ -67,6 +68,7 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             return os.write(self.fileno(), data)
 
         monkeypatch.setattr(writing._Raw, "write", write)
+        return left
 
     return arrange
 

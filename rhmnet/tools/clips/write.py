@@ -106,10 +106,12 @@ def write_clips(
 def _make_all(stills: Sequence[Still], out: Path, count: int, recipe: Recipe, workers: int) -> int:
     missing = [i for i in range(count) if not _scribbles(out, i).is_dir()]
     work = _jobs(stills, missing, recipe)
-    with tqdm(total=count, initial=count - len(missing), unit="clip", desc="clips") as bar:
-        for _ in run(_make, work, (out, recipe), workers if len(missing) > 1 else 1):
-            bar.update()
-    remove(out / UNFINISHED)
+    try:
+        with tqdm(total=count, initial=count - len(missing), unit="clip", desc="clips") as bar:
+            for _ in run(_make, work, (out, recipe), workers if len(missing) > 1 else 1):
+                bar.update()
+    finally:
+        remove(out / UNFINISHED)
     return len(missing)
 
 

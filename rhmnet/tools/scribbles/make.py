@@ -6,6 +6,7 @@ import dataclasses
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from tqdm import tqdm
 from rhmnet.errors import InputError
 from rhmnet.files.json_files import read_json
 from rhmnet.files.locking import LOCK, alone_in
-from rhmnet.files.writing import remove, write_json
+from rhmnet.files.writing import TEMPORARY, remove, write_json
 from rhmnet.tools.scribbles.formats.maps import is_cut_off, write_map
 from rhmnet.tools.scribbles.sources.coco import CocoJob
 from rhmnet.tools.scribbles.sources.maps import MapJob
@@ -145,12 +146,18 @@ def _check_ours(folder: Path, recipe: Recipe, overwrite: bool) -> None:
                 f"{folder}: its scribbles were made with {told}; "
                 "give the same options, another folder, or --overwrite"
             )
-    elif folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
+    elif _is_foreign(folder) and not path.is_file():  # it may have come meanwhile
         # never --overwrite here: hand-drawn scribbles cannot be made again
         raise InputError(
             f"{folder}: holds files that were not made here ({STAMP} is missing); "
             "name another folder, or move them away"
         )
+
+
+def _is_foreign(folder: Path) -> bool:
+    """Whether a folder holds what no run writes before its stamp."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return any(name != LOCK and not fnmatch(name, TEMPORARY) for name in names)
 
 
 def _make_chunk(

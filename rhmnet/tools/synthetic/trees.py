@@ -139,7 +139,7 @@ def _check_ours(folder: Path) -> None:
 def _is_ours(folder: Path) -> bool:
     """Whether it holds what is written here and nothing else; an empty one may be filled."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
-    names -= {LOCK}
+    names = {name for name in names if name != LOCK and not fnmatch(name, TEMPORARY)}
     return not names or (MANIFEST in names and names <= {MANIFEST, *TREES} and _all_ours(folder))
 
 
