@@ -15,9 +15,9 @@
 # Masks serve to draw strokes from, and for scores: training sees strokes alone.
 #
 # Makes the strokes (SETS=n differing sets on the stills) and 1,500 clips of the stills (CLIPS=n for
-# more); trains stage 1 on the stills (small_pretrain), stage 2 on videos and clips (small_middle), stage 3 on larger crops (small_video),
-# and scores the videos that are kept apart, or else those of ImageSets/2016/val.txt. A run that was
-# stopped goes on by the same command.
+# more); trains stage 1 on the stills (small_pretrain), stage 2 on videos and clips (small_middle) and
+# stage 3 on larger crops (small_video); scores the videos that are kept apart, or else those of
+# ImageSets/2016/val.txt. A run that was stopped goes on by the same command.
 #
 # With a GPU: the stages of the shipped file took 54, 173 and 139 s on one H100 with 16 cores, from
 # 5,719 stills and 27 videos. Without one (or GPU=no): crops of 224, batches of 4, 8,000 clips, stages

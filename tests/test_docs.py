@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("docs/method.md", "docs/code.md", "CONTRIBUTING.md")
+PAGES = ("docs/method.md", "docs/code.md", "docs/small_network.md", "CONTRIBUTING.md")
 PLACES = ("", "rhmnet/", "rhmnet/data/", "rhmnet/training/", "rhmnet/evaluation/", "scripts/")
 
 
