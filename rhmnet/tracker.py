@@ -21,6 +21,7 @@ from rhmnet.memory_bank import MemoryBank, MemoryEntry
 from rhmnet.model import RHMNet
 from rhmnet.resizing import network_size, shrink, shrink_strokes
 from rhmnet.structures import EncodedFrame, Expansion, Rows
+from rhmnet.thin_strokes import thicken
 from rhmnet.tracked_frame import Geometry, TrackedFrame
 
 Pixels = np.ndarray | Tensor
@@ -31,7 +32,8 @@ class Tracker:
 
     Runs without gradients and dropout by itself, where the model lies; images and strokes that are
     tensors there are used there. Its memory is bounded by `test.max_memory_length`, whatever the
-    length of the video. Frames larger than `test.short_side` are shrunk for the network.
+    length of the video. Frames larger than `test.short_side` are shrunk for the network, and
+    strokes too thin for its cells are broadened, unless `test.short_side` is 0.
     One tracker serves any number of videos, one after another: `start` forgets the one before.
     Raises InputError for images and strokes of a wrong shape or size, and for objects out of range.
 
@@ -252,9 +254,11 @@ class Tracker:
         return [rows.get(n, absent) for n in range(1, self._num_objects + 1)] + [absent + 1]
 
     def _initial_memory(self, frame: EncodedFrame, strokes: Tensor) -> list[MemoryEntry]:
-        padded = self._pad(self._in_rows(strokes))[None]
+        padded = self._pad(self._in_rows(strokes))
+        if self.config.short_side:  # 0: as the release does
+            padded = thicken(padded)
         return self._net.initial_memory(
-            frame, padded, len(self._row_numbers()), self.config.using_initial_bg
+            frame, padded[None], len(self._row_numbers()), self.config.using_initial_bg
         )
 
     def _in_rows(self, strokes: Tensor) -> Tensor:

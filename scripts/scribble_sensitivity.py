@@ -30,8 +30,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
+import torch
 
 import rhmnet
 from rhmnet.config import STRIDE
@@ -46,10 +46,11 @@ from rhmnet.files.locking import alone_in
 from rhmnet.files.writing import make_folder, refused_by_name, remove, write_json
 from rhmnet.inference import settle_precision
 from rhmnet.memory_encoder import LEAST_RATIO
-from rhmnet.resizing import network_size
+from rhmnet.resizing import network_size, resize_strokes
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.options import MOST_SEED, Number, whole
 from rhmnet.runtime.processes import join_processes
+from rhmnet.thin_strokes import thicken
 from rhmnet.tools.scribbles.formats.maps import write_map
 from rhmnet.tools.scribbles.strokes import StrokeOptions, draw_scribble
 
@@ -190,7 +191,7 @@ def amount(davis: Davis, names: Sequence[str], group: int, short_side: int) -> A
         mask = davis.first_annotation(video).labels
         strokes = read_prompt(davis, video, group).scribble
         on_object = (mask > 0) & (strokes > 0)
-        cells = _cells(on_object, network_size(mask.shape, short_side))
+        cells = _cells(on_object, short_side)
         touched = max(np.count_nonzero(cells), 1)
         amounts.append(
             (on_object.sum() / np.count_nonzero(mask), (cells >= LEAST_RATIO).sum() / touched)
@@ -198,14 +199,17 @@ def amount(davis: Davis, names: Sequence[str], group: int, short_side: int) -> A
     return Amount(*(float(share) for share in np.mean(amounts, axis=0)))
 
 
-def _cells(strokes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Share of each of the network's cells under strokes [H, W], at the size that it sees.
+def _cells(strokes: np.ndarray, short_side: int) -> np.ndarray:
+    """Share of each of the network's cells under strokes, bool [H, W], as the tracker shows them.
 
-    Padded as the tracker does, half on each side, the smaller half first.
+    Padded as there, half on each side, the smaller half first; thin strokes broadened as there.
     """
-    seen = cv2.resize(strokes.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+    size = network_size(strokes.shape, short_side)
     missing = [-side % STRIDE for side in size]
+    seen = resize_strokes(strokes.astype(np.uint8), size)
     seen = np.pad(seen, [(extra // 2, extra - extra // 2) for extra in missing])
+    if short_side:
+        seen = thicken(torch.from_numpy(seen)).numpy()
     height, width = (side // STRIDE for side in seen.shape)
     return seen.reshape(height, STRIDE, width, STRIDE).mean(axis=(1, 3))
 

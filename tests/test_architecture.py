@@ -41,7 +41,9 @@ MAY_IMPORT = {
     "inputs": {"errors", "bounds", "labels"},
     "resizing": {"labels"},
     "tracked_frame": {"segmentation_head", "resizing"},
-    "tracker": BASE | {"model", "memory_bank", "inference", "inputs", "resizing", "tracked_frame"},
+    "thin_strokes": {"config", "labels", "memory_encoder"},
+    "tracker": BASE
+    | {"model", "memory_bank", "inference", "inputs", "resizing", "thin_strokes", "tracked_frame"},
     "checkpoint_keys": {"errors"},
     "checkpoint": BASE | {"model", "files", "checkpoint_keys"},
     "loading": BASE | {"model", "checkpoint"},
