@@ -249,3 +249,17 @@ def test_train_small_says_what_it_needs(tmp_path: Path) -> None:
     told = subprocess.run(["bash", str(script), "--help"], capture_output=True, text=True)
     assert told.returncode == 0 and "resnet18.pth" in told.stdout and "set -" not in told.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["COCO"]
+
+
+def test_overwrite_leaves_videos_that_were_put_beside_the_clips(
+    stills: Path, tmp_path: Path
+) -> None:
+    found = map_stills(stills / "masks", stills / "images")
+    write_clips(found, tmp_path, 2, TINY)
+    mine = tmp_path / "train_scribbles" / "bear" / "00000.bmp"
+    mine.parent.mkdir()
+    mine.write_text("drawn by hand")
+    write_clips(found, tmp_path, 1, Recipe(seed=1, frames=3, short_side=64), overwrite=True)
+    assert mine.read_text() == "drawn by hand"
+    left = {path.name for path in (tmp_path / "train_scribbles").iterdir()}
+    assert left == {"bear", "clip-000000"}

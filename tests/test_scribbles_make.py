@@ -227,3 +227,17 @@ def test_run_lengths_of_too_few_pixels_and_images_without_pixels_are_refused(tmp
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="160x0 pixels"):
         coco_jobs(path, None, 10, 0)
+
+
+@pytest.mark.parametrize("kept", [0, 20, 700])
+def test_a_map_that_was_cut_off_is_drawn_anew(kept: int, tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    labels = np.zeros((40, 40), np.uint8)
+    labels[8:32, 8:32] = 1
+    Image.fromarray(labels).save(tmp_path / "masks" / "0.png")
+    jobs, folder = folder_jobs(tmp_path / "masks", None), tmp_path / "out"
+    make_scribbles(jobs, [folder], Recipe(0, StrokeOptions()))
+    whole = (folder / "0.bmp").read_bytes()
+    (folder / "0.bmp").write_bytes(whole[:kept])
+    assert make_scribbles(jobs, [folder], Recipe(0, StrokeOptions()))[0].drawn == 1
+    assert (folder / "0.bmp").read_bytes() == whole

@@ -223,6 +223,48 @@ def test_results_of_other_options_are_refused(tmp_path: Path) -> None:
     assert results.count_masks() == 0
 
 
+@pytest.mark.parametrize(
+    ("manifest", "file"),
+    [
+        ("", "masks/0.png"),  # no manifest at all
+        ("", "objects/1/0.png"),
+        ('{"name": "a web page"}', "objects/chair.png"),
+        ('{"made_by": {}, "prompts": {}, "checkpoint": null}', "masks/v/0.png"),
+        ("[]", "masks/0.png"),
+        ('{"program": "rhmnet segment"}', "masks/notes.txt"),
+        ('{"program": "rhmnet segment"}', "objects/chair/0.png"),
+    ],
+)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_was_not_made_here_is_never_removed(
+    manifest: str, file: str, overwrite: bool, tmp_path: Path
+) -> None:
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text("mine")
+    if manifest:
+        (tmp_path / "manifest.json").write_text(manifest)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=r"another --out|replace the file"):
+        Results(tmp_path).prepare({}, False, overwrite)
+    assert sorted(tmp_path.rglob("*")) == before and (tmp_path / file).read_text() == "mine"
+
+
+def test_what_a_killed_run_or_a_system_left_is_swept_away(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.prepare({}, False, False)
+    results.write_frame(0, "0", np.zeros(SIZE, np.uint8), np.zeros((2, 1), np.float32))
+    for name in ("masks/.1.png.00aa11bb.partial", ".overlay.mp4.00aa11bb.partial.mp4"):
+        (tmp_path / name).touch()
+    results.prepare({}, True, False)
+    assert not list(tmp_path.rglob("*.partial*")) and results.count_masks() == 1
+    for name in ("masks/.DS_Store", "masks/._0.png", ".resume/state.partial"):
+        (tmp_path / name).touch()
+    (tmp_path / "mine.txt").touch()
+    results.prepare({}, False, True)
+    files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {"manifest.json", "mine.txt"}
+
+
 def test_others_masks_are_never_removed(tmp_path: Path) -> None:
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks" / "0.png").write_text("mine")

@@ -352,3 +352,16 @@ def test_the_command_says_in_one_line_why_it_refuses(
     error = capsys.readouterr().err
     assert error.startswith(f"error: {tmp_path}: ")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("file", ["DAVIS/JPEGImages/480p/bear/00000.jpg", "COCO/notes.txt"])
+def test_trees_that_got_other_data_since_are_never_replaced(
+    root: Path, tmp_path: Path, file: str
+) -> None:
+    out = tmp_path / "data"
+    shutil.copytree(root, out)
+    (out / file).parent.mkdir(exist_ok=True)
+    (out / file).write_text("real")
+    with pytest.raises(InputError, match="empty folder"):
+        write_trees(out, seed=4, size="tiny", overwrite=True)
+    assert (out / file).read_text() == "real"

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from rhmnet.errors import InputError
 from rhmnet.files.json_files import read_json
-from rhmnet.files.listing import list_files
+from rhmnet.files.listing import is_systems, list_files
 from rhmnet.files.locking import LOCK, alone_in
 from rhmnet.files.names import check_name
 from rhmnet.files.writing import TEMPORARY, make_folder, refused_by_name, remove, write_json
@@ -167,7 +167,7 @@ def _masks_in(folder: Path) -> list[Path]:
     """The masks, whole or half written, in a folder that holds nothing else."""
     paths = [path for path in folder.iterdir() if path.name != LOCK]
     for path in paths:
-        ours = path.suffix == ".png" or fnmatch(path.name, TEMPORARY)
+        ours = path.suffix == ".png" or fnmatch(path.name, TEMPORARY) or is_systems(path.name)
         if not ours or (path.is_dir() and not path.is_symlink()):
             raise InputError(
                 f"{path}: was not made here, and goes with no mask; move it away, or name another "

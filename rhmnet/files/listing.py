@@ -25,6 +25,11 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
+def is_systems(name: str) -> bool:
+    """Whether a system puts a file of this name into folders that are looked at, unasked."""
+    return name in (".DS_Store", "Thumbs.db", "desktop.ini") or name.startswith("._")
+
+
 def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """The files directly in a folder with one of these suffixes (lower case), in natural order.
 

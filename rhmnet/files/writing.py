@@ -166,6 +166,15 @@ def remove(path: str | Path) -> None:
         raise InputError(f"{path}: cannot be removed ({why}); remove it yourself") from None
 
 
+def remove_unfinished(folder: Path, below: bool = False) -> None:
+    """Remove what a run that was killed while it wrote has left in a folder that is one's alone.
+
+    below: in the folders in it, too.
+    """
+    for path in list(folder.rglob(TEMPORARY) if below else folder.glob(TEMPORARY)):
+        remove(path)
+
+
 @contextmanager
 def refused_by_name(path: str | Path) -> Iterator[None]:
     """Turn an OSError, while `path` is written, into an InputError that names it."""

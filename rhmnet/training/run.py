@@ -15,7 +15,7 @@ from rhmnet.data.dataset import build_dataset
 from rhmnet.data.loader import build_loader, iterations_per_epoch
 from rhmnet.errors import InputError
 from rhmnet.files.locking import alone_in
-from rhmnet.files.writing import make_folder
+from rhmnet.files.writing import make_folder, remove_unfinished
 from rhmnet.losses import Criterion
 from rhmnet.model import RHMNet, build_model
 from rhmnet.runtime.interrupt import StopRequest
@@ -34,7 +34,6 @@ from rhmnet.training.state import (
     find_newest,
     is_better,
     is_whole,
-    remove_unfinished,
     rename_earlier,
     restore_state,
     save_state,

@@ -21,7 +21,7 @@ from torch.amp import GradScaler
 from rhmnet.checkpoint import differences, fill, read_checkpoint, save_checkpoint
 from rhmnet.config import Config, to_dict
 from rhmnet.errors import InputError
-from rhmnet.files.writing import TEMPORARY, remove
+from rhmnet.files.writing import remove
 from rhmnet.model import RHMNet
 from rhmnet.runtime.processes import Processes
 from rhmnet.training.meter import Meter
@@ -245,12 +245,6 @@ def rename_earlier(path: Path) -> Path:
 def is_better(score: float, best: float | None) -> bool:
     """Whether a validation score is the best so far; one that is not a number never is."""
     return not math.isnan(score) and (best is None or math.isnan(best) or score > best)
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Remove what a run that was killed while it wrote has left behind."""
-    for path in folder.glob(TEMPORARY):
-        remove(path)
 
 
 def _newest_first(folder: Path) -> Iterator[Path]:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from rhmnet.errors import InputError
 from rhmnet.files.json_files import read_json
 from rhmnet.files.locking import LOCK, alone_in
-from rhmnet.files.writing import TEMPORARY, remove, write_json
+from rhmnet.files.writing import TEMPORARY, remove, remove_unfinished, write_json
 from rhmnet.tools.scribbles.formats.maps import is_cut_off, write_map
 from rhmnet.tools.scribbles.sources.coco import CocoJob
 from rhmnet.tools.scribbles.sources.maps import MapJob
@@ -79,6 +79,7 @@ def make_scribbles(
         for folder in folders:  # as they are now
             _check_ours(folder, recipe, overwrite)
         for folder in folders:  # only when none of them is refused
+            remove_unfinished(folder, below=True)
             for path in folder.rglob("*.bmp") if overwrite else ():
                 remove(path)
             write_json(folder / STAMP, recipe.stamp())

@@ -25,12 +25,14 @@ from rhmnet.errors import InputError
 from rhmnet.evaluation.results import write_mask
 from rhmnet.files.json_files import read_json
 from rhmnet.files.label_maps import read_labels
+from rhmnet.files.listing import is_systems
 from rhmnet.files.locking import alone_in
 from rhmnet.files.writing import (
     TEMPORARY,
     add_line,
     make_folder,
     remove,
+    remove_unfinished,
     write_encoded,
     write_json,
     write_torch,
@@ -98,6 +100,8 @@ class Results:
                 f"{self.folder}: was made with other {', '.join(changed)}; go on with the same, or "
                 "begin anew with --overwrite or another --out"
             )
+        for place in (self.folder, *(self.folder / name for name in _FOLDERS)):
+            remove_unfinished(place, below=place != self.folder)
         write_json(self._manifest, {**_PROGRAM, **manifest})
         make_folder(self.masks)
         make_folder(self._waiting)
@@ -237,4 +241,5 @@ def _check_ours(folder: Path) -> None:
 
 
 def _is_written(name: str) -> bool:
-    return name.endswith((".png", ".pth")) or fnmatch(name, TEMPORARY)
+    ours = name.endswith((".png", ".pth", ".partial")) or fnmatch(name, TEMPORARY)
+    return ours or is_systems(name)
