@@ -15,7 +15,9 @@ import rhmnet
 from rhmnet.errors import InputError
 from rhmnet.evaluation.davis import Davis, Video
 from rhmnet.evaluation.prompts import read_prompt
+from rhmnet.files.colour import names_of
 from rhmnet.files.legend import Legend, PaintOptions
+from rhmnet.files.premultiplied import straightened
 from rhmnet.files.scribble_file import UnderstoodStrokes, read_strokes_file
 from rhmnet.labels import davis_palette
 from rhmnet.tools.scribbles.check.trees import check_own
@@ -160,6 +162,52 @@ def test_soft_brushes_join_their_colour(tmp_path: Path, place: str, soft: float)
     said = None if ground is None else "green" if place == "white" else "white"
     options = {"background_color": said, "frame": frame() if place == "frame" else None}
     assert_alike(read(tmp_path / "s.png", **options).labels)
+
+
+def multiplied(picture: Image.Image) -> Image.Image:
+    """Its colours times its opacity, as programs that composite so save them."""
+    rgba = np.array(picture).astype(float)
+    rgba[..., :3] *= rgba[..., 3:] / 255
+    return Image.fromarray(rgba.round().astype(np.uint8))
+
+
+@pytest.mark.parametrize("kind", ["png", "webp"])
+@pytest.mark.parametrize("soft", [0, 1.0, 2.0])
+def test_edges_multiplied_by_their_opacity_are_no_colours(
+    tmp_path: Path, soft: float, kind: str
+) -> None:
+    path = tmp_path / f"s.{kind}"
+    multiplied(layer(soft)).save(path, **({"quality": 80} if kind == "webp" else {}))
+    assert_alike(read(path).labels)
+
+
+def test_dark_colours_of_a_layer_are_not_taken_for_multiplied_ones() -> None:
+    rgba = np.array(layer(1.0))
+    for bright, dark in ((RED, (120, 0, 0)), (BLUE, (0, 0, 120)), (WHITE, (90, 90, 90))):
+        rgba[(rgba[..., :3] == bright).all(axis=2), :3] = dark
+    assert (straightened(rgba) == rgba).all()
+    back = straightened(np.array(multiplied(Image.fromarray(rgba)))).astype(int)
+    assert np.abs(back - rgba)[rgba[..., 3] >= 128].max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("colour", "name"),
+    [
+        ((237, 28, 36), "red"),
+        ((34, 177, 76), "green"),  # of Windows' Paint, not teal
+        ((63, 72, 204), "blue"),
+        ((185, 122, 87), "brown"),
+        ((163, 73, 164), "magenta"),
+        ((255, 174, 201), "pink"),
+        ((0, 128, 0), "dark green"),
+        ((128, 0, 0), "dark red"),
+        ((0, 128, 128), "teal"),
+        ((10, 0, 0), "black"),
+        ((127, 127, 127), "grey"),
+    ],
+)
+def test_colours_are_called_as_people_call_them(colour: tuple, name: str) -> None:
+    assert names_of(np.array([colour], np.uint8)) == [name]
 
 
 @pytest.mark.parametrize("quality", [75, 85, 95])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import colorsys
+
 import numpy as np
 from PIL import ImageColor
 
@@ -10,12 +12,21 @@ from rhmnet.labels import davis_palette
 
 NONE = "none"
 """The name for: no colour is the background's."""
-_NAMES = (
-    *("black", "white", "grey", "red", "green", "blue", "yellow", "cyan", "magenta"),
-    *("orange", "pink", "purple", "brown", "lime", "navy", "maroon", "olive", "teal"),
+_HUES = (  # up to which hue, of 360: its name, and those of its dark and of its pale shades
+    (15, "red", "dark red", "pink"),
+    (45, "orange", "brown", "orange"),
+    (70, "yellow", "olive", "yellow"),
+    (165, "green", "dark green", "green"),
+    (200, "cyan", "teal", "cyan"),
+    (260, "blue", "dark blue", "blue"),
+    (290, "purple", "purple", "purple"),
+    (335, "magenta", "purple", "pink"),
+    (360, "red", "dark red", "pink"),
 )
-_COLOURS = np.array([ImageColor.getrgb(name) for name in _NAMES], np.float32)
-_ALIASES = {"green": "dark green", "lime": "green", "maroon": "dark red", "navy": "dark blue"}
+_DARK, _DARK_ORANGE = 153, 200  # the largest channel of dark shades; brown is lighter than most
+_PALE, _PALE_LEAST = 0.6, 200  # the saturation of pale shades, and their largest channel
+_WEB = {"green": "lime", "dark green": "green", "dark red": "maroon", "dark blue": "navy"}
+"""What the web calls colours that have another name here."""
 _GREY_SPREAD = 40  # between a grey's channels, at most
 _GREY_LEAST = 56  # darker is black
 
@@ -39,7 +50,7 @@ def parse_colour(text: str) -> np.ndarray | None:
     word = text.strip().lower()
     if word == NONE:
         return None
-    word = {shown: name for name, shown in _ALIASES.items()}.get(word, word)
+    word = _WEB.get(word, word)
     try:
         return np.array(ImageColor.getrgb(word)[:3], np.uint8)
     except ValueError:
@@ -67,7 +78,9 @@ def _plain(colour: np.ndarray) -> str:
         return "black"
     if is_grey(colour):
         return "white" if colour.min() >= 216 else "grey"
-    hued = np.array([name not in ("black", "white", "grey") for name in _NAMES])
-    off = np.where(hued, np.linalg.norm(_COLOURS - colour, axis=1), np.inf)
-    name = _NAMES[int(off.argmin())]
-    return _ALIASES.get(name, name)
+    high, low = float(colour.max()), float(colour.min())
+    hue = colorsys.rgb_to_hsv(*(colour / 255).tolist())[0] * 360
+    plain, dark, pale = next(names for most, *names in _HUES if hue <= most)
+    if high < (_DARK_ORANGE if plain == "orange" else _DARK):
+        return dark
+    return pale if high >= _PALE_LEAST and high - low < _PALE * high else plain

@@ -139,7 +139,7 @@ def _listed(found: Separated, names: list[str], why: str, remedy: str = "COLOUR"
     """A message that shows the colours and the option that settles it."""
     counts = np.bincount(found.index.ravel(), minlength=len(names) + 1)[1:]
     colours = ", ".join(
-        f"{name.split()[0]} {hex_of(colour)} ({count} pixels)"
+        f"{name.split(' #')[0]} {hex_of(colour)} ({count} pixels)"
         for name, colour, count in zip(names, found.colours, counts, strict=True)
     )
     return (

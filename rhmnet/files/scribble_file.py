@@ -27,6 +27,7 @@ from rhmnet.files.label_maps import read_labels
 from rhmnet.files.legend import PaintOptions, number_strokes
 from rhmnet.files.orientation import upright
 from rhmnet.files.painting import exact_colours, separate
+from rhmnet.files.premultiplied import straightened
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, davis_palette, from_disk
 
 PAINTED_SUFFIXES = (".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".jpg", ".jpeg")
@@ -191,6 +192,7 @@ def _read_painted(rgba: np.ndarray, lossy: bool, options: PaintOptions) -> Under
     if (opacity < 128).any():
         if not (opacity >= 128).any():
             raise NotClear("nothing in it is at least half opaque; paint with an opaque brush")
+        colours = straightened(rgba)[..., :3]
         ground, inked = Ground("layer", None, 0.0, lossy), opacity >= 128
     else:
         values = _grey_labels(colours)
