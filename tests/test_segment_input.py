@@ -261,7 +261,7 @@ def test_painted_strokes_are_read_and_told(tmp_path: Path, source, labels: np.nd
     strokes = read_strokes(paths, source, StrokeOptions())
     np.testing.assert_array_equal(strokes.maps[1], labels)
     np.testing.assert_array_equal(strokes.maps[4], np.where(labels == 1, 0, labels))
-    first, *lines = describe(strokes).splitlines()
+    first, *lines = describe(strokes)
     assert first == "frame 1: objects 1, 2; frame 4: object 2, with background strokes"
     assert lines[0] == (
         "00006.png: painted on a transparent layer: blue → object 1, red → object 2; "
@@ -285,7 +285,7 @@ def test_what_labels_mean_is_told_where_it_could_be_otherwise(tmp_path: Path, so
         for row, value in enumerate(values):
             labels[4 * row + 4] = value
         path = save_map(tmp_path / "s.png", labels)
-        return describe(read_strokes([path], source, StrokeOptions(**options)))
+        return "; ".join(describe(read_strokes([path], source, StrokeOptions(**options))))
 
     assert "label 3, the largest, is read as an object" in told([1, 2, 3])
     assert "--num-objects 2" in told([1, 2, 3])

@@ -114,6 +114,24 @@ def check_coco(path: Path, masks: list[np.ndarray]) -> None:
     np.testing.assert_array_equal(found, masks)
 
 
+def test_how_each_file_was_understood_has_its_line(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    rgba = np.zeros((*SIZE, 4), np.uint8)
+    rgba[10:16, 5:40], rgba[30:36, 5:40] = (230, 20, 20, 255), (20, 20, 230, 255)
+    (place / "painted").mkdir()
+    for frame in (2, 4):
+        Image.fromarray(rgba).save(place / "painted" / f"{frame}.png")
+    asked = ["clip", "--scribble", "painted", "--device", "cpu", "--out", "told"]
+    assert segment(place, monkeypatch, *asked) == 0
+    how = "painted on a transparent layer: red → object 1, blue → object 2"
+    assert capsys.readouterr().out.splitlines()[:3] == [
+        "frame 2: objects 1, 2; frame 4: objects 1, 2, without background strokes",
+        f"2.png: {how}",
+        f"4.png: {how}",
+    ]
+
+
 def test_ctrl_c_leaves_masks_and_resume_goes_on(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -57,8 +57,9 @@ def parse_options(description: str, default_config: str) -> Options:
     )
     parser.add_argument(
         "--init",
-        metavar="none|FILE",
-        help="weights that a new run starts from (default: as the configuration says)",
+        metavar="none|small|FILE",
+        help="weights that a new run starts from; `small`: those of the network that comes with "
+        "the project (default: as the configuration says)",
     )
     parser.add_argument(
         "--checkpoints",

@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet segment") -> int
     with results.alone():
         results.prepare(what, args.resume, args.overwrite)
         where = f"at {size[1]}x{size[0]} pixels on {device} in {config.test.precision}"
-        say(describe(strokes))
+        for line in describe(strokes):
+            say(line)
         say(network.describe(where, "--checkpoint FILE"))
         tracker = rhmnet.Tracker(network.model.to(device), config)
         run = TwoWay(tracker, source, strokes, results, size, config.model.refine_threshold[0])

@@ -104,7 +104,7 @@ def read_strokes(paths: Sequence[Path], source: Source, options: StrokeOptions) 
     return strokes
 
 
-def describe(strokes: Strokes) -> str:
+def describe(strokes: Strokes) -> list[str]:
     """What was understood, so that a wrong reading shows: a line, and one for each painted file."""
     parts = [
         f"frame {frame}: object{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
@@ -112,7 +112,7 @@ def describe(strokes: Strokes) -> str:
     ]
     background = any((labels == BACKGROUND).any() for labels in strokes.maps.values())
     said = "; ".join(parts) + (", with" if background else ", without") + " background strokes"
-    return "\n".join([said, *strokes.notes])
+    return [said, *strokes.notes]
 
 
 def _files(path: Path) -> list[Path]:

@@ -99,7 +99,9 @@ def _read(path: Path, image: Path | None, report: Report, painted: bool) -> np.n
     if how is None:
         return labels
     if painted:
-        report.note(path, how, "if that is wrong, paint on a transparent layer")
+        report.note(
+            path, how, "if that is wrong, paint in plainer colors, or give --background-color"
+        )
     else:
         report.error(
             path,
