@@ -7,15 +7,22 @@ from typing import TextIO
 _LAYOUT = str.maketrans("", "", "\n\r\t")
 
 
+_LONGEST, _LONGEST_END = 2000, 500
+"""Characters of a message, and of its end, where it is cut in the middle."""
+
+
 class InputError(ValueError):
     """Bad input: a file, a key or a value that the user can mend.
 
     The message is one line that names the file or key, what was expected, and the remedy; what
-    would break the line, or speak to the terminal, is escaped in it.
+    would break the line, or speak to the terminal, is escaped in it, and a long one cut.
     """
 
     def __init__(self, message: object = "") -> None:
-        super().__init__(shown(message))
+        text = shown(message)
+        if len(text) > _LONGEST:  # a value of a file, of any length; what follows it is the remedy
+            text = f"{text[:-_LONGEST_END][: _LONGEST - _LONGEST_END]} ... {text[-_LONGEST_END:]}"
+        super().__init__(text)
 
 
 def shown(text: object) -> str:

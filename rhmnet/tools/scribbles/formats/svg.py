@@ -42,7 +42,8 @@ def read(path: Path) -> Drawing:
     except (OSError, ElementTree.ParseError, ValueError, IndexError, ArithmeticError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: cannot be read as SVG ({error}); save it again") from None
+        reason = str(error)[:200]
+        raise InputError(f"{path}: cannot be read as SVG ({reason}); save it again") from None
     drawing.dropped = sorted(set(drawing.dropped))
     return drawing
 
