@@ -135,7 +135,11 @@ def check_weights(folder: Path) -> None:
         return
     manifest = _read(folder / MANIFEST)
     path = Path(manifest.checkpoint or "")
-    if path.is_file() and fingerprint([path]) != manifest.made_by.get("weights"):
+    try:
+        there = path.is_file()
+    except OSError:  # a name that no file can have
+        there = False
+    if there and fingerprint([path]) != manifest.made_by.get("weights"):
         raise InputError(
             f"{folder}: its masks are older than the weights in {path}, which have changed since; "
             "track again (eval_davis.py --overwrite)"

@@ -207,6 +207,9 @@ def _entries(where: str | Path, video: Any) -> Mapping[str, Mapping[str, Any]]:
         not isinstance(objects, dict)
         or not objects
         or not all(isinstance(entry, dict) for entry in objects.values())
+        or not all(isinstance(e.get("category"), str | None) for e in objects.values())
     ):
-        raise InputError(f'{where}: expected {{"objects": {{"1": {{"frames": [...]}}, ...}}}}')
+        raise InputError(
+            f'{where}: expected {{"objects": {{"1": {{"category": "...", "frames": [...]}}, ...}}}}'
+        )
     return objects

@@ -141,8 +141,8 @@ def _forget_after(metrics: Path, done: int, validated: bool) -> None:
     for line in metrics.read_text(errors="replace").splitlines():
         try:
             entry = json.loads(line)
-            kind, iteration = entry["kind"], entry["iteration"]
-        except (json.JSONDecodeError, KeyError, TypeError):
+            kind, iteration = entry["kind"], int(entry["iteration"])
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             continue  # cut off by the end of a run, or by a disk that was full for a while
         pending = kind == "validation" and iteration == done and not validated
         if iteration <= done and not pending:
