@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from rhmnet.bounds import short
 from rhmnet.checkpoint_keys import is_authors, mismatch, translate_keys
+from rhmnet.checkpoint_values import COUNT, not_finite, unusable
 from rhmnet.config import STRIDE, Config, ModelConfig, check_config, from_dict, to_dict
 from rhmnet.errors import InputError
 from rhmnet.files.torch_file import read_torch_file
@@ -28,8 +28,6 @@ SMALL = "small"
 _SMALL_FILE = "rhmnet_small.pth.tar"
 _PACKAGE = Path(__file__).resolve().parent
 _SMALL_PLACES = (_PACKAGE / "weights", _PACKAGE.parent / "checkpoints")  # installed; a checkout
-_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-_COUNT = "num_batches_tracked"  # of batch norm: the one integer; evaluation never reads it
 _DEEPEST = 8  # lists in lists in a configuration
 _MOST_EPOCHS = 10**9
 _HOW = (
@@ -105,7 +103,7 @@ def fitting_weights(
         # their network may hold the background's embedding without reading it
         state.pop("label_embedding.background", None)
     for key, value in wanted.items():  # some files leave these out
-        if key.endswith(_COUNT):
+        if key.endswith(COUNT):
             state.setdefault(key, value)
     if problem := mismatch(wanted, state):
         raise InputError(f"{path}: does not fit the model: {problem}")
@@ -212,31 +210,6 @@ def _crop_size(model: RHMNet) -> tuple[int, int]:
     """data.crop_size of the model's configuration, which its position embedding tells."""
     position = model.position_embedding
     return len(position.row_embed) * STRIDE, len(position.col_embed) * STRIDE
-
-
-def unusable(key: str, value: Tensor) -> str | None:
-    """What keeps a tensor from being a weight; None where nothing does."""
-    if value.is_sparse or value.layout != torch.strided:
-        return "sparse"
-    for name in ("is_quantized", "is_nested", "is_meta", "is_complex"):
-        found = getattr(value, name)
-        if found() if callable(found) else found:
-            return name.removeprefix("is_")
-    if type(value) not in (Tensor, nn.Parameter):
-        return f"a {type(value).__name__}"
-    counts = key.endswith(_COUNT) and value.dtype == torch.int64
-    if value.dtype not in _FLOATS and not counts:
-        return str(value.dtype).removeprefix("torch.")
-    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-        return "a view that repeats its values"
-    return None
-
-
-def not_finite(value: Tensor, dtype: torch.dtype = torch.float32) -> str | None:
-    """What a tensor holds that is no number in `dtype`; None where all are."""
-    if not value.is_floating_point() or value.to(dtype).isfinite().all():
-        return None
-    return "NaN" if value.isnan().any() else "infinite values"
 
 
 def _epoch(value: Any, path: Path) -> int:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from urllib.error import URLError
-
 import torch
 import torchvision
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from rhmnet.errors import InputError
 from rhmnet.structures import FrameFeatures
 
 STEM = ("conv1", "bn1", "relu", "maxpool")
@@ -51,43 +47,6 @@ class FeatureExtractor(nn.Module):
         s8 = self.backbone["layer2"](s4)
         s16 = self.backbone["layer3"](s8)
         return FrameFeatures(s4, s8, s16, self.bottleneck(s16))
-
-
-def load_backbone(extractor: FeatureExtractor, backbone: str, source: str) -> None:
-    """Fill the backbone from ImageNet (`imagenet`, through torchvision) or a file of its keys.
-
-    Raises InputError where there is no network, no file, or another architecture's file.
-    """
-    if source == "imagenet":
-        weights = torchvision.models.get_model_weights(backbone).IMAGENET1K_V1
-        try:
-            state = weights.get_state_dict(progress=True, check_hash=True)
-        except (URLError, OSError, RuntimeError) as error:
-            raise InputError(
-                f"model.pretrained=imagenet: cannot download {weights.url} ({error}); download it "
-                "elsewhere and set model.pretrained=FILE, or model.pretrained=none to start from "
-                "random weights"
-            ) from None
-    else:
-        path = Path(source)
-        if not path.is_file():
-            raise InputError(
-                f"model.pretrained={source}: no such file; expected `imagenet`, `none` or a file "
-                f"of torchvision's {backbone} weights"
-            )
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch.load raises whatever the damaged file makes it raise
-            reason = str(error).partition("\n")[0]
-            raise InputError(f"{path}: not a file of torchvision weights: {reason}") from None
-    wanted = extractor.backbone.state_dict()
-    wrong = [k for k, v in wanted.items() if k not in state or state[k].shape != v.shape]
-    if wrong:
-        raise InputError(
-            f"model.pretrained={source}: {wrong[0]} and {len(wrong) - 1} more keys are missing or "
-            f"of another shape; expected the weights of torchvision's {backbone}"
-        )
-    extractor.backbone.load_state_dict({key: state[key] for key in wanted})
 
 
 def damp_residuals(backbone: nn.Module) -> None:

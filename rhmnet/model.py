@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rhmnet.config import STRIDE, Config, check_config
-from rhmnet.feature_extractor import FeatureExtractor, load_backbone
+from rhmnet.feature_extractor import FeatureExtractor
 from rhmnet.labels import one_hot, valid_objects
 from rhmnet.matching import MemoryReader
 from rhmnet.memory_bank import MemoryBank, MemoryEntry, ReadMemory, ReliabilityLevel
@@ -28,6 +28,7 @@ from rhmnet.memory_encoder import (
     similarity_labels,
 )
 from rhmnet.position_embedding import PositionEmbedding
+from rhmnet.pretrained import load_backbone
 from rhmnet.segmentation_head import (
     HEAD_STRIDE,
     SegmentationHead,

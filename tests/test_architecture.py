@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BASE = {"errors", "labels", "structures", "bounds", "config"}
 LEAVES = {
     "attention": {"processor"},
-    "feature_extractor": {"errors"},
+    "feature_extractor": set(),
     "position_embedding": set(),
     "memory_encoder": {"attention", "precision"},
     "memory_bank": set(),
@@ -35,7 +35,9 @@ MAY_IMPORT = {
     "config_listing": {"config"},
     "config_command": {"config", "config_listing", "runtime"},
     **{leaf: {"labels", "structures", *extra} for leaf, extra in LEAVES.items()},
-    "model": BASE | set(LEAVES),
+    "checkpoint_values": set(),
+    "pretrained": {"errors", "files", "feature_extractor", "checkpoint_values"},
+    "model": BASE | set(LEAVES) | {"pretrained"},
     "fused": set(),
     "inference": {"config", "model", "fused", "attention", "processor"},
     "inputs": {"errors", "bounds", "labels"},
@@ -45,7 +47,7 @@ MAY_IMPORT = {
     "tracker": BASE
     | {"model", "memory_bank", "inference", "inputs", "resizing", "thin_strokes", "tracked_frame"},
     "checkpoint_keys": {"errors"},
-    "checkpoint": BASE | {"model", "files", "checkpoint_keys"},
+    "checkpoint": BASE | {"model", "files", "checkpoint_keys", "checkpoint_values"},
     "loading": BASE | {"model", "checkpoint"},
     "losses": BASE | {"precision"},
     "visualize": BASE,
@@ -53,6 +55,7 @@ MAY_IMPORT = {
     "data": BASE | {"data", "files"},
     "training": BASE
     | {"training", "model", "losses", "data", "files", "checkpoint", "checkpoint_keys"}
+    | {"checkpoint_values"}
     | {"visualize", "runtime"},
     "evaluation": BASE
     | {"evaluation", "model", "tracker", "tracked_frame", "resizing"}

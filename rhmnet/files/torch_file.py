@@ -11,9 +11,12 @@ import re
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rhmnet.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 _HEAD = 1024  # bytes that tell what a file is
 _PAGE = re.compile(rb"<(!doctype|html|head|body|script|\?xml|!--|title|meta|svg)", re.IGNORECASE)
@@ -33,8 +36,8 @@ _RUNS_CODE = re.compile(r"\bGLOBAL\b|unsupported global|call reduce|allowlisted"
 _NOT_OF_TORCH = "Unsupported operand"  # of pickle's language, which weights do without
 
 
-def read_torch_file(path: str | Path) -> Any:
-    """What `torch.save` wrote, tensors on the CPU.
+def read_torch_file(path: str | Path, device: str | torch.device = "cpu") -> Any:
+    """What `torch.save` wrote, its tensors on a device.
 
     Raises InputError for a file that is missing, damaged by its own checksums, cut off or something
     else, and for one with anything but tensors and plain values, which is refused unread.
@@ -46,7 +49,7 @@ def read_torch_file(path: str | Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of foreign pickles, which raise anyway
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # whatever a foreign file makes of the reader, it is no checkpoint
         other = head.startswith(_PICKLE) and _NOT_OF_TORCH in str(error)
         if other or _RUNS_CODE.search(str(error)):
@@ -68,6 +71,8 @@ def _look_at(path: Path) -> bytes:
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(_HEAD)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected one written by torch.save") from None
     except IsADirectoryError:
         raise InputError(f"{path}: a folder; expected a file written by torch.save") from None
     except (OSError, ValueError) as error:

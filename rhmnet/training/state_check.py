@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rhmnet.checkpoint import carried_config, fitting_weights, not_finite, unusable
+from rhmnet.checkpoint import carried_config, fitting_weights
+from rhmnet.checkpoint_values import not_finite, unusable
 from rhmnet.errors import InputError
 from rhmnet.model import RHMNet
 from rhmnet.structures import REDRAW_REASONS
