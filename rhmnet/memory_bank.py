@@ -159,6 +159,13 @@ class BoundedStepMemory:
         rows = slice(first * self._tokens, self._end * self._tokens)
         return ReadMemory(MemoryEntry(*(buffer[:, :, rows] for buffer in self._buffers)))
 
+    def fits(self, rows: int, tokens: int) -> bool:
+        """Whether it is of so many objects, and tokens a frame, and its parts fit each other."""
+        slots = [slot for stored in self._ages.values() for slot in stored]
+        once = {*slots} <= {*range(self._initial + 1, self._end)} and len({*slots}) == len(slots)
+        room = self._tokens == tokens and self._buffers.key.shape[2] >= self._end * tokens
+        return once and room and _is_entry(self._buffers, rows)
+
     @property
     def _end(self) -> int:
         """The first slot that was never used."""
@@ -242,6 +249,13 @@ class SharedStepMemory:
         once = (CommonMemory(*part.common) for part in (self._kept, self._last))
         return ReadMemory(own, (*once, CommonMemory(*self._twice.common, times=2)))
 
+    def fits(self, rows: int, tokens: int) -> bool:
+        """As `BoundedStepMemory.fits`."""
+        splits = [self._nothing, self._twice, self._last, self._kept, *self._initial]
+        parts = [part for split in (*splits, *self._stored) for part in split]
+        own = all(_is_entry(part, rows) for part in (*parts[::2], self._first or parts[0]))
+        return own and all(_is_entry(part, 1) for part in parts[1::2])
+
     def _keep(self) -> None:
         self._kept = _join_splits([*self._initial, *self._stored])
 
@@ -251,6 +265,11 @@ class _Split(NamedTuple):
     """Tokens that differ between objects, [O, heads, M, C / heads]."""
     common: MemoryEntry
     """Tokens that are the same for all, [1, heads, M, C / heads]."""
+
+
+def _is_entry(entry: MemoryEntry, rows: int) -> bool:
+    key, value = ((x.shape, x.dtype, x.device, x.layout) for x in entry)
+    return key == value and key[0][0] == rows
 
 
 def _split(entry: MemoryEntry) -> _Split:

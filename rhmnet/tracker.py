@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,7 +17,7 @@ from rhmnet.config import STRIDE, Config
 from rhmnet.errors import InputError
 from rhmnet.inference import prepare_for_tracking, weights_version
 from rhmnet.inputs import EMPTY, check_image, check_scribble, values_in
-from rhmnet.labels import BACKGROUND, one_hot
+from rhmnet.labels import BACKGROUND, MAX_OBJECTS, one_hot
 from rhmnet.memory_bank import MemoryBank, MemoryEntry
 from rhmnet.model import RHMNet
 from rhmnet.resizing import network_size, shrink, shrink_strokes
@@ -138,10 +139,18 @@ class Tracker:
             raise InputError(
                 f"restore: {type(state).__name__} is no state; expected what snapshot returned"
             )
-        self._check_fits(state["_bank"])
-        for name, value in copy.deepcopy(state).items():
+        try:
+            state = copy.deepcopy(state)
+            state["_geometry"] = Geometry(*map(tuple, state["_geometry"]))
+            whole = self._check_fits(state)
+        except InputError:
+            raise
+        except Exception:  # of parts of any kind; what it raises is not for the user
+            whole = False
+        if not whole:
+            raise InputError("restore: a damaged state; expected what snapshot returned")
+        for name, value in state.items():
             setattr(self, name, value)
-        self._geometry = Geometry(*map(tuple, self._geometry))
         self._set_rows()
 
     def _check_started(self, call: str) -> None:
@@ -150,8 +159,9 @@ class Tracker:
                 f"Tracker.{call} was called before start; call start(image, scribble) first"
             )
 
-    def _check_fits(self, bank: MemoryBank) -> None:
-        """Raise InputError for the memory of another network than this tracker's."""
+    def _check_fits(self, state: dict[str, Any]) -> bool:
+        """Whether a state's parts fit each other; InputError where they are of another network."""
+        bank, geometry, index, count, numbers, removed = (state[name] for name in _STATE)
         net = self._net
         wanted = [(net.config.num_heads, net.config.hidden_dim, net.dtype, net.device)]
         wanted *= len(net.readers)
@@ -164,6 +174,17 @@ class Tracker:
                 "restore: a state of another network (heads, features, precision and device of "
                 f"each step are {found}, here {wanted}); expected one of the same weights"
             )
+        sides = (*geometry.size, *geometry.network)
+        cells = math.prod(-(-side // STRIDE) for side in geometry.network)
+        rows = len(numbers) + (len(numbers) < count)
+        return (
+            (len(sides), geometry.padding) == (4, _padding(geometry.network))
+            and all(check_number(n, "number") >= 1 for n in (index, count, *sides))
+            and numbers == sorted({*numbers} & {*range(1, min(count, MAX_OBJECTS) + 1)})
+            and bool(numbers)
+            and {*removed} <= {*numbers}
+            and all(step.fits(rows, cells) for step in bank.steps)
+        )
 
     def _add_objects(self, frame: EncodedFrame, strokes: Tensor) -> Tensor:
         """Give objects that appear their initial memory, in place of the empty one they had.

@@ -23,10 +23,11 @@ import torch
 
 from rhmnet.errors import InputError
 from rhmnet.evaluation.results import write_mask
-from rhmnet.files.json_files import read_json
+from rhmnet.files.json_files import parse_json, read_json
 from rhmnet.files.label_maps import read_labels
 from rhmnet.files.listing import is_systems
 from rhmnet.files.locking import alone_in
+from rhmnet.files.torch_file import read_torch_file
 from rhmnet.files.writing import (
     TEMPORARY,
     add_line,
@@ -48,6 +49,7 @@ _PROGRAM = {"program": "rhmnet segment"}
 """In the manifest: by it, this program knows the folders that it made ..."""
 _KEYS = {"video", "strokes", "objects", "size"}
 """... or by these, which its manifests held before."""
+MOST_FRAMES = 10**9
 _PATIENCE = 10.0  # seconds for an earlier run to leave
 
 
@@ -127,14 +129,19 @@ class Results:
         """
         table = np.full((count, 3, num_objects), np.nan)
         for line in self._lines():
-            try:
-                rows = (line["area"], line["probability"], line["reliability"])
-                table[line["frame"]] = np.array(rows, np.float64)
-            except (KeyError, TypeError, ValueError, IndexError):
+            if not _is_line(line, count, num_objects):
                 raise InputError(
                     f"{self._statistics}: a line is not of this video's frames and objects; "
                     "give --overwrite"
-                ) from None
+                )
+            rows = (line["area"], line["probability"], line["reliability"])
+            table[line["frame"]] = np.array(rows, np.float64)
+        lacking = np.flatnonzero(np.isnan(table[:, 0]).any(axis=1))
+        if len(lacking):
+            raise InputError(
+                f"{self._statistics}: no line of frame {lacking[0]}; give --overwrite, or leave "
+                "out --summary"
+            )
         return table
 
     def put_waiting(self, index: int, maps: np.ndarray) -> None:
@@ -148,10 +155,16 @@ class Results:
         try:
             tall = read_labels(self._waiting / f"{index}.png")
         except InputError:
-            raise InputError(
-                f"{self._waiting}: the forward pass' frame {index} is gone; give --overwrite"
-            ) from None
+            raise self.no_waiting(index) from None
+        if len(tall) % count:
+            raise self.no_waiting(index)
         return tall.reshape(count, -1, tall.shape[1])
+
+    def no_waiting(self, index: int) -> InputError:
+        """The error for a frame that `get_waiting` should have and has not."""
+        return InputError(
+            f"{self._waiting}: the forward pass' frame {index} is gone; give --overwrite"
+        )
 
     def save_state(self, state: State) -> None:
         """Say how far the run has come; call it after all frames before were written."""
@@ -163,10 +176,20 @@ class Results:
             return None
         torch.serialization.add_safe_globals(STATE_CLASSES)
         try:
-            return State(**torch.load(self._state, map_location=device, weights_only=True))
-        except Exception as error:
-            reason = str(error).partition("\n")[0]
-            raise InputError(f"{self._state}: no state ({reason}); give --overwrite") from None
+            content = read_torch_file(self._state, device)
+        except InputError as error:
+            raise InputError(f"{error}; or begin anew with --overwrite") from None
+        if not isinstance(content, dict) or content.keys() != set(State._fields):
+            raise self._no_state()
+        state = State(**content)
+        stages = ("forward", "backward", "done")
+        number = isinstance(state.frame, int) and not isinstance(state.frame, bool)
+        if state.stage not in stages or not number or not -1 <= state.frame <= MOST_FRAMES:
+            raise self._no_state()
+        return state
+
+    def _no_state(self) -> InputError:
+        return InputError(f"{self._state}: not the state of a run; give --overwrite")
 
     def count_masks(self) -> int:
         """Frames whose mask is finished."""
@@ -205,14 +228,28 @@ class Results:
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         try:
-            with open(self._statistics, encoding="utf-8") as file:
+            with open(self._statistics, "rb") as file:
                 for text in file:
                     try:
-                        yield json.loads(text)
-                    except ValueError:  # cut off where a run was killed; it was tracked again
+                        yield parse_json(text, str(self._statistics))
+                    except InputError:  # cut off where a run was killed; it was tracked again
                         continue
-        except (OSError, UnicodeDecodeError):
+        except OSError:
             raise InputError(f"{self._statistics}: cannot be read; give --overwrite") from None
+
+
+def _is_line(line: Any, count: int, num_objects: int) -> bool:
+    """Whether a value is what `write_frame` adds for one of `count` frames."""
+    if not isinstance(line, dict) or type(line.get("frame")) is not int:
+        return False
+    areas, *shares = (line.get(name) for name in ("area", "probability", "reliability"))
+    lists = all(isinstance(v, list) and len(v) == num_objects for v in (areas, *shares))
+    return (
+        lists
+        and 0 <= line["frame"] < count
+        and all(type(area) is int and 0 <= area < 1 << 31 for area in areas)
+        and all(v is None or (type(v) is float and 0 <= v <= 1) for row in shares for v in row)
+    )
 
 
 def _plain(value: float) -> float | None:

@@ -138,6 +138,8 @@ class TwoWay:
             return
         if waiting is not None:
             shares = forward_shares(self._frames_of, self._numbers, index)
+            if waiting.shape[1:] != maps.entire.shape[1:]:
+                raise self.results.no_waiting(index)
             maps = merge(waiting, maps, shares)
         labels = labels_at(maps.entire, self.source.size).cpu().numpy()
         labels = np.array([0, *self._numbers], np.uint8)[labels]
