@@ -74,7 +74,7 @@ def drawn(path: Path) -> None:
 def scenes_of(path: Path) -> None:
     for job in coco_jobs(path, None, 10, 1.0):
         for scene in job.scenes():
-            assert scene.labels.shape == (job.height, job.width)
+            assert scene.labels.shape == (job.image.height, job.image.width)
             assert scene.labels.max() == scene.num_objects
 
 
