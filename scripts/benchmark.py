@@ -443,6 +443,8 @@ def parse() -> argparse.Namespace:
         parser.error("--video: expected --objects N, those in --scribble, and no --full")
     if Path(args.json).is_dir():
         parser.error(f"--json {args.json}: is a folder; expected a file to write")
+    if any(item.startswith("test.precision=") for item in args.overrides):
+        parser.error("test.precision: each of --precision is measured; give it there")
     if args.video:
         args.size = args.size[:1]  # the video's counts
     return args

@@ -60,6 +60,7 @@ def test_a_video_of_the_users(tmp_path: Path) -> None:
     ("args", "expected"),
     [
         (["--size", "480"], "expected HEIGHTxWIDTH"),
+        (["test.precision=bfloat16"], "each of --precision"),
         (["--video", "v.mp4"], "both or neither"),
         (["--video", "v.mp4", "--scribble", "0.png"], "expected --objects N"),
         (["--video", "v.mp4", "--scribble", "0.png", "--objects", "1", "--full"], "no --full"),
