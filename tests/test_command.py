@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+import warnings
 
 import pytest
 from tqdm import tqdm
@@ -127,3 +128,16 @@ def test_a_file_that_the_system_keeps_is_one_line(code: int, capsys: pytest.Capt
         command.run_command(fail)
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith(f"error: a\\nb: {os.strerror(code)}; ")
+
+
+def test_what_the_package_warns_of_is_a_line(capsys: pytest.CaptureFixture) -> None:
+    place = os.path.join(os.path.dirname(command.__file__), "any.py")
+    shown = warnings.showwarning
+
+    def warn() -> None:
+        warnings.showwarning(UserWarning("a.png:\ntold"), UserWarning, place, 7)
+
+    with pytest.raises(SystemExit):
+        command.run_command(warn)
+    assert capsys.readouterr().err == "warning: a.png:\\ntold\n"
+    assert warnings.showwarning is shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -156,11 +157,30 @@ def test_cut_labels_are_named(tmp_path: Path, name: str) -> None:
             read_labels(path)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "1", "I;16"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16"])
 def test_colours_are_not_labels(tmp_path: Path, mode: str) -> None:
     Image.new(mode, (5, 4)).save(tmp_path / "a.png")
     with pytest.raises(InputError, match=r"a\.png: expected a label map"):
         read_labels(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_grey_of_few_bits_is_read_as_its_values(tmp_path: Path, bits: int) -> None:
+    """Written by hand: a row of 8 pixels, values 0, 1, ... as far as they go, packed into bytes."""
+    values = np.arange(8) % 2**bits
+    packed = np.unpackbits(values.astype(np.uint8)[:, None], axis=1)[:, -bits:]
+    row = b"\0" + np.packbits(packed).tobytes()
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 8, 1, bits, 0, 0, 0, 0)),
+        *((b"IDAT", zlib.compress(row)), (b"IEND", b"")),
+    ]
+    data = b"\x89PNG\r\n\x1a\n"
+    for kind, content in chunks:
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        data += struct.pack(">I", len(content)) + kind + content + check
+    (tmp_path / "a.png").write_bytes(data)
+    found = read_labels(tmp_path / "a.png")
+    assert found.dtype == np.uint8 and found.tolist() == [values.tolist()]
 
 
 def test_colour_bmp_is_not_labels(tmp_path: Path) -> None:

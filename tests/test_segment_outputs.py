@@ -60,7 +60,7 @@ def test_all_kinds_of_results(
     assert segment(place, monkeypatch, *asked) == 0
     out = place / "results" / "clip"
     printed = capsys.readouterr().out
-    assert "frame 2: objects 1, 2, with background strokes" in printed
+    assert "frame 2: objects 1, 2, with background strokes\n" in printed
     assert (
         "network: checkpoints/a.pth.tar, at 65x49 pixels on cpu in float32; --checkpoint FILE names"
         in printed

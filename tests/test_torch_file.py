@@ -63,6 +63,7 @@ def packed(kind: str) -> bytes:
         (b"", "is empty"),
         (b"\x89PNG\r\n\x1a\n" + bytes(99), "not a checkpoint"),
         (bytes(range(256)), "not a checkpoint"),
+        (bytes(4096), "not a checkpoint"),
     ],
 )
 def test_it_is_said_what_a_file_is(tmp_path: Path, content: bytes, told: str) -> None:
@@ -71,6 +72,7 @@ def test_it_is_said_what_a_file_is(tmp_path: Path, content: bytes, told: str) ->
     with pytest.raises(InputError, match=rf"weights\.pth\.tar: .*{told}") as error:
         read_torch_file(path)
     assert "\n" not in str(error.value) and "could run code" not in str(error.value)
+    assert "weights_only" not in str(error.value)
 
 
 def test_a_folder_is_told(tmp_path: Path) -> None:

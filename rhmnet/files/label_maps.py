@@ -14,10 +14,12 @@ from rhmnet.files.images import stored_orientation
 from rhmnet.files.orientation import upright
 
 _WANTED = "a label map (BMP or PNG with a palette, or 8-bit grey)"
+_PNG_BITS = 24  # place of the byte that says how many bits a sample has
 
 
 def read_labels(path: str | Path) -> np.ndarray:
-    """Read a scribble or mask as uint8 [H, W]: palette indices, or the values of 8-bit grey.
+    """Read a scribble or mask as uint8 [H, W]: palette indices, or the values of grey of
+    up to 8 bits (0 and 1, of one bit).
 
     Turned as EXIF says, like the image that it lies on.
     Raises InputError that names the file if it is missing, cut off, damaged, holds several frames,
@@ -30,8 +32,12 @@ def read_labels(path: str | Path) -> np.ndarray:
     if data.startswith(JPEG_MAGIC):  # grey, perhaps, but no longer the values that were saved
         raise InputError(f"{path}: expected {_WANTED}, found a JPEG, which changes values")
     with open_pillow(path, data, _WANTED) as image:
-        shallow = data.startswith(png.MAGIC) and image.mode != "P" and data[24] != 8
-        if image.mode not in ("P", "L") or shallow:
+        if image.mode not in ("P", "L", "1"):
             found = f"mode {image.mode}"
             raise InputError(f"{path}: expected {_WANTED}, found {found}; save values, not colours")
-        return upright(np.array(image), stored_orientation(data))
+        labels = np.array(image).astype(np.uint8)
+        if image.mode == "L" and data.startswith(png.MAGIC) and data[_PNG_BITS] < 8:
+            labels = labels // (
+                255 // (2 ** data[_PNG_BITS] - 1)
+            )  # Pillow spreads them over 0..255
+        return upright(labels, stored_orientation(data))

@@ -58,7 +58,7 @@ def read_torch_file(path: str | Path, device: str | torch.device = "cpu") -> Any
                 "could run code; expected a dict with a state_dict of tensors"
             ) from None
         first = str(error).partition("\n")[0][:200]
-        told = " " in first and not first.startswith("Weights only load failed")  # PyTorch's advice
+        told = " " in first and "weights" not in first.lower()  # PyTorch's advice
         detail = f" ({first})" if told else ""
         raise InputError(
             f"{path}: cut off or not a checkpoint{detail}; expected a file written by torch.save"

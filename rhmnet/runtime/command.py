@@ -7,11 +7,15 @@ import errno
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
 from rhmnet.errors import InputError, laid_out, say
+
+_PACKAGE = Path(__file__).parents[1]
 
 
 def run_command(main: Callable[[], int | None], keep_memory: bool = False) -> None:
@@ -23,7 +27,7 @@ def run_command(main: Callable[[], int | None], keep_memory: bool = False) -> No
     """
     if keep_memory:
         keep_freed_memory()
-    with _shown_streams():
+    with _shown_streams(), _plain_warnings():
         sys.exit(_run(main))
 
 
@@ -73,6 +77,24 @@ def _shown_streams() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = before
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """What the package warns of is a line for users, without the code that it comes from."""
+    before = warnings.showwarning
+
+    def show(message: Warning | str, kind: type, file: str, *place: Any, **more: Any) -> None:
+        if kind is UserWarning and Path(file).is_relative_to(_PACKAGE):
+            say(f"warning: {message}", sys.stderr)
+        else:
+            before(message, kind, file, *place, **more)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 class _Shown:
