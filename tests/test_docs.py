@@ -1,4 +1,4 @@
-"""The pages on method and code: what they name is there."""
+"""README and the pages: what they name is there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("docs/method.md", "docs/code.md", "docs/small_network.md", "CONTRIBUTING.md")
+PAGES = (
+    *("README.md", "CONTRIBUTING.md", "checkpoints/README.md", "docs/method.md", "docs/code.md"),
+    *("docs/small_network.md", "docs/performance.md", "docs/segment.md", "docs/scribbles.md"),
+)
 PLACES = ("", "rhmnet/", "rhmnet/data/", "rhmnet/training/", "rhmnet/evaluation/", "scripts/")
 
 
@@ -29,7 +32,7 @@ def test_every_section_that_docstrings_cite_is_there() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_files_and_links_of_a_page_are_there(page: str) -> None:
     text = (ROOT / page).read_text()
-    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+?)(?:#[^)]*)?\)", text):
         assert (ROOT / page).parent.joinpath(target).exists(), target
     anchors = {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in _headings(text)}
     assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors
