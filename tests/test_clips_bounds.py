@@ -37,6 +37,8 @@ class Unmoved(VideoAugmentation):
 
 CONFIG = DataConfig(crop_size=(32, 32), short_side=32, minimum_area=20, object_area=10)
 
+CONFIG_OF_FEW = dataclasses.replace(CONFIG, short_side=64, minimum_area=0, object_area=0)
+
 
 def frame(background: int, *objects: int) -> Strokes:
     """Strokes of so many pixels each, on 32 x 32."""
@@ -65,6 +67,15 @@ def test_every_frame_keeps_more_than_the_areas() -> None:
     for poor in (frame(20, 11), frame(21, 10), frame(21, 5, 5), frame(20, 30)):
         with pytest.raises(Rejected, match="crop"):
             place(good, good, poor)
+
+
+def test_the_crop_holds_the_background_strokes_too() -> None:
+    labels = np.zeros((64, 64), np.uint8)
+    labels[30:34, 8:12], labels[30:34, 34:38] = 1, 2  # 30 columns from end to end, of a crop's 32
+    strokes, rng = Strokes(labels, 2, 1), np.random.default_rng(0)
+    for _ in range(40):
+        placed = place_crops(rng, [strokes], (64, 64), Unmoved(), CONFIG_OF_FEW)
+        assert np.bincount(placed.labels[0].ravel())[1:].tolist() == [16, 16]
 
 
 def write_frame(folder: Path, index: int, labels: np.ndarray) -> Frame:

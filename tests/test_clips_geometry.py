@@ -118,6 +118,15 @@ def test_a_flip_takes_the_whole_clip_half_of_the_time(augmentation) -> None:
     assert 0.44 < np.mean(flips) < 0.56
 
 
+def test_each_frame_of_a_video_moves_on_its_own() -> None:
+    """Of two frames one stays with each of four motions: both alike once in 16 x 16 at most."""
+    rng = np.random.default_rng(5)
+    clips = [VideoAugmentation(CONFIG).draw_warps(rng, CANVAS, 3) for _ in range(400)]
+    for one, other in ((0, 1), (1, 2)):
+        alike = np.mean([np.allclose(warps[one], warps[other]) for warps in clips])
+        assert alike < 0.05
+
+
 def test_pseudo_videos_start_with_the_image_itself() -> None:
     rng = np.random.default_rng(4)
     for _ in range(20):

@@ -184,6 +184,16 @@ def test_probabilities_and_labels_of_any_number_of_objects() -> None:
     assert partial_cross_entropy(other, labels, 2.0).item() == 0
 
 
+def test_smoothness_counts_the_unused_channels_of_any_number_of_objects() -> None:
+    """13 objects: K = 15, of which one holds nothing; flat, it adds 21 roots of 1e-6 a frame."""
+    given = clip()
+    prob = torch.rand(2, 2, 1, 14, 8, 8, generator=torch.Generator().manual_seed(2)).softmax(3)
+    predicted = ClipPrediction(torch.zeros(2, 2, 13, 2, 2), prob, prob, None, torch.ones(2, 13) > 0)
+    losses = Criterion(WEIGHTS)(given, predicted)
+    held = smoothness(prob.flatten(0, 2), given.frames.flatten(0, 1), 10.0, 0).mean()
+    assert (losses["smoothness_0"] - held).item() == pytest.approx(21e-3, rel=1e-3)
+
+
 def test_gradients_reach_every_step() -> None:
     predicted = prediction()
     prob = predicted.entire_prob.clone().requires_grad_()

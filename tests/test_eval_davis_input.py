@@ -127,6 +127,14 @@ def test_strokes_on_binary_annotations_may_not_skip_a_label(davis16):
         read_prompt(davis16, davis16.video("ant"), 0)
 
 
+def test_background_of_a_mask_is_kept_where_it_is_asked_for(davis17):
+    for with_bg, rest in ((False, 0), (True, 255)):
+        video = davis17.video("ant")
+        prompt = read_prompt(davis17, video, 0, with_bg=with_bg, mask_init=True)
+        wanted = np.where(masks_of(0) == 0, rest, masks_of(0))
+        np.testing.assert_array_equal(prompt.scribble, wanted)
+
+
 def test_how_the_largest_label_is_read_on_binary_annotations(davis16):
     """As the background, as in the release, and that is told; 255 beside it settles it."""
     path = davis16.scribble("ant", 0)
@@ -183,6 +191,8 @@ def broken_mask(labels, kind):
         return np.where(labels == 1, np.uint8(255), labels)
     if kind == "id":
         return np.where(labels == 1, np.uint8(5), labels)
+    if kind == "next id":
+        return np.where(labels == 1, np.uint8(3), labels)
     return labels[:-1]
 
 
@@ -192,6 +202,7 @@ def broken_mask(labels, kind):
         ("colours", "RGB"),
         ("255", "255 is not an object's id; write"),
         ("id", "id 5, but the video has 2 objects; write"),
+        ("next id", "id 3, but the video has 2 objects; write"),
         ("size", f"{WIDTH}x{HEIGHT - 1} pixels"),
     ],
 )

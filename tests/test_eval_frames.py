@@ -153,3 +153,19 @@ def test_youtube_frames_without_leading_zeros_come_in_order(
     report = check_root(tmp_path)
     assert any("names do not sort" in str(finding) for finding in report.findings)
     assert not any("no stroke" in str(finding) for finding in report.findings)
+
+
+def test_objects_appear_in_the_order_of_frames_and_no_frame_before_is_tracked(
+    tmp_path: Path,
+) -> None:
+    """Object 1 comes later than object 2; the film is longer than what meta.json lists."""
+    for frame in range(8):
+        save(tmp_path / f"valid_all_frames/JPEGImages/v/{frame}.png", np.zeros(SHAPE, np.uint8))
+    objects = {"1": {"frames": ["6"]}, "2": {"frames": ["2", "6"]}}
+    meta = tmp_path / "valid" / "meta.json"
+    meta.parent.mkdir()
+    meta.write_text(json.dumps({"videos": {"v": {"objects": objects}}}))
+    video = open_youtube_vos(tmp_path, "val", all_frames=True).video("v")
+    assert list(video.appearances().items()) == [("2", [2]), ("6", [1])]
+    assert [path.stem for path in video.frames] == ["2", "3", "4", "5", "6"]
+    assert [path.stem for path in video.masked] == ["2", "6"]

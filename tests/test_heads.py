@@ -9,6 +9,7 @@ import torch
 from small import small_config, small_model
 
 import rhmnet
+from rhmnet.model import RHMNet
 from rhmnet.segmentation_head import channel_odds, channel_softmax, entire_target
 
 VALID = torch.ones(1, 1, dtype=torch.bool)
@@ -93,3 +94,15 @@ def test_label_embeddings_begin_at_one_and_minus_one() -> None:
     embedding = rhmnet.build_model(small_config("model.refine_layers=2")).label_embedding
     assert torch.equal(embedding.target, torch.ones(4, 64))
     assert torch.equal(embedding.background, -torch.ones(4, 64))
+
+
+def test_tied_matching_begins_with_equal_queries_and_keys_twice_as_large() -> None:
+    def first_weights(tied: bool) -> tuple[torch.Tensor, ...]:
+        torch.manual_seed(0)
+        model = RHMNet(small_config(f"model.tied_matching={str(tied).lower()}"))
+        return model.readers[1].cross_attn.in_proj_weight.split(64)
+
+    query, key, value = first_weights(False)
+    tied_query, tied_key, tied_value = first_weights(True)
+    assert torch.equal(tied_query, 2 * query) and torch.equal(tied_key, 2 * query)
+    assert torch.equal(tied_value, value) and not torch.equal(query, key)

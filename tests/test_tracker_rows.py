@@ -70,6 +70,28 @@ def test_an_absent_number_costs_no_head(monkeypatch) -> None:
     assert rows[0] == rows[1] == [1, 1]
 
 
+@pytest.mark.parametrize("upsample", ["true", "false"])
+def test_corrections_where_objects_appear_are_certain_in_memory_too(
+    upsample: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video, scribble = made_up_video(2, 64, 96, 2)
+    config = small_config(f"model.upsample_logits={upsample}")
+    tracker = rhmnet.Tracker(small_model(config), config)
+    tracker.start(video[0], only(scribble, 1, 255), num_objects=2)
+    memorized = []
+    monkeypatch.setattr(tracker, "_memorize", memorized.append)
+    strokes = only(scribble, 2)
+    strokes[48:56, 8:80] = 1  # on object 1, which is tracked, where object 2 appears
+    labels = tracker.step(video[1], strokes).labels
+    assert (labels[48:56, 8:80] == 1).all()
+    (expansion,) = memorized
+    prob = expansion.entire_probs[-1]
+    stride = 64 // prob.shape[-2]
+    assert stride == (1 if upsample == "true" else 4)
+    under = (slice(48 // stride, 56 // stride), slice(8 // stride, 80 // stride))
+    assert (prob[0, 0][under] == 1).all() and not prob[0, 1:][(slice(None), *under)].any()
+
+
 def test_all_objects_removed() -> None:
     video, scribble = made_up_video(3, 64, 96, 2)
     config = small_config()

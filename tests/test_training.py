@@ -54,6 +54,8 @@ def test_poly_schedule_is_updated_every_thousand_iterations() -> None:
     by_hand = [1e-4 * (1 - i / total) ** 0.9 for i in (0, 0, 1000, 1000, 25000, 49000)]
     assert rates == pytest.approx(by_hand)
     assert rates[4] == pytest.approx(1e-4 * 0.5**0.9)
+    config = dataclasses.replace(config, poly_power=2.0)
+    assert learning_rate(config, 25000, 625) == pytest.approx(1e-4 * 0.5**2)
 
 
 def test_warmup_rises_to_the_schedule() -> None:
