@@ -162,7 +162,7 @@ class BoundedStepMemory:
     def fits(self, rows: int, tokens: int) -> bool:
         """Whether it is of so many objects, and tokens a frame, and its parts fit each other."""
         slots = [slot for stored in self._ages.values() for slot in stored]
-        once = {*slots} <= {*range(self._initial + 1, self._end)} and len({*slots}) == len(slots)
+        once = len({*slots}) == len(slots) and all(self._initial < s < self._end for s in slots)
         room = self._tokens == tokens and self._buffers.key.shape[2] >= self._end * tokens
         return once and room and _is_entry(self._buffers, rows)
 

@@ -135,20 +135,21 @@ class Tracker:
         Raises InputError for what is none, or of another network.
         """
         self._use_current_weights()
-        if not _is_state(state):
-            raise InputError(
-                f"restore: {type(state).__name__} is no state; expected what snapshot returned"
-            )
         try:
-            state = copy.deepcopy(state)
-            state["_geometry"] = Geometry(*map(tuple, state["_geometry"]))
-            whole = self._check_fits(state)
+            whole = isinstance(state, dict) and set(state) == set(_STATE)
+            if whole:
+                state = copy.deepcopy(state)
+                state["_geometry"] = Geometry(*map(tuple, state["_geometry"]))
+                whole = self._check_fits(state)
         except InputError:
             raise
         except Exception:  # of parts of any kind; what it raises is not for the user
             whole = False
         if not whole:
-            raise InputError("restore: a damaged state; expected what snapshot returned")
+            raise InputError(
+                f"restore: {type(state).__name__} is no state, or a damaged one; expected what "
+                "snapshot returned"
+            )
         for name, value in state.items():
             setattr(self, name, value)
         self._set_rows()
@@ -182,6 +183,7 @@ class Tracker:
             and all(check_number(n, "number") >= 1 for n in (index, count, *sides))
             and numbers == sorted({*numbers} & {*range(1, min(count, MAX_OBJECTS) + 1)})
             and bool(numbers)
+            and isinstance(removed, list)
             and {*removed} <= {*numbers}
             and all(step.fits(rows, cells) for step in bank.steps)
         )
@@ -325,24 +327,6 @@ def _padding(size: tuple[int, int]) -> tuple[int, int, int, int]:
     """Left, right, top, bottom, pixels: half of what is missing on each side, smaller first."""
     height, width = (-side % STRIDE for side in size)
     return width // 2, width - width // 2, height // 2, height - height // 2
-
-
-def _is_state(state: Any) -> bool:
-    """Whether it is what `snapshot` returns, as far as it can be told without its network."""
-    if not isinstance(state, dict) or set(state) != set(_STATE):
-        return False
-    count, numbers, removed = (state[name] for name in ("_num_objects", "_numbers", "_removed"))
-    sizes = state["_geometry"]
-    return (
-        isinstance(state["_index"], int)
-        and isinstance(count, int)
-        and isinstance(sizes, tuple)
-        and [len(x) if isinstance(x, tuple) else 0 for x in sizes] == [2, 2, 4]
-        and isinstance(numbers, list)
-        and isinstance(removed, list)
-        and bool(numbers)
-        and set(removed) <= set(numbers) <= set(range(1, count + 1))
-    )
 
 
 def _replaced(labels: Tensor, new: dict[int, int]) -> Tensor:

@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from rhmnet.bounds import short
 from rhmnet.errors import InputError
 
 TEMPORARY = ".*.partial*"
@@ -47,7 +48,7 @@ def new_file(path: str | Path) -> Iterator[BinaryIO]:
 
     Its folder is made. Raises InputError that names `path` where the system refuses.
     """
-    path = Path(path)
+    path = _named(path)
     with _beside(path, "") as temporary:
         with refused_by_name(path):
             raw = _Raw(temporary, "wb")
@@ -69,7 +70,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     What lies there when the context ends well, a file or a folder, takes the place of `path`. The
     caller looks whether it is whole. Raises InputError that names `path` where the system refuses.
     """
-    path = Path(path)
+    path = _named(path)
     with _beside(path, path.suffix[:16]) as temporary, refused_by_name(path):
         yield temporary
         if temporary.is_file():
@@ -215,6 +216,16 @@ class _Raw(io.FileIO):
             if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
                 self.failed = error
                 raise
+
+
+def _named(path: Any) -> Path:
+    """A path that a file may have; raises InputError for anything else."""
+    try:
+        if b"\0" in os.fsencode(path):
+            raise ValueError
+        return Path(path)
+    except (TypeError, ValueError):
+        raise InputError(f"{short(path)}: no name of a file; expected one to write") from None
 
 
 @contextmanager
