@@ -180,7 +180,7 @@ class Tracker:
         rows = len(numbers) + (len(numbers) < count)
         return (
             (len(sides), geometry.padding) == (4, _padding(geometry.network))
-            and all(check_number(n, "number") >= 1 for n in (index, count, *sides))
+            and all(type(n) is int and n >= 1 for n in (index, count, *sides))
             and numbers == sorted({*numbers} & {*range(1, min(count, MAX_OBJECTS) + 1)})
             and bool(numbers)
             and isinstance(removed, list)
