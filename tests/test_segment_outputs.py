@@ -132,6 +132,18 @@ def test_how_each_file_was_understood_has_its_line(
     ]
 
 
+def test_frames_of_few_cells_are_told(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for side, told in ((127, True), (128, False)):
+        image, labels = made_up_video(1, side, 160, 1)
+        (place / f"few{side}").mkdir()
+        Image.fromarray(image[0]).save(place / f"few{side}" / "0.png")
+        Image.fromarray(labels).save(place / "0.png")
+        assert segment(place, monkeypatch, f"few{side}", "--scribble", "0.png") == 0
+        assert (f"frames of 160x{side} are few cells" in capsys.readouterr().out) is told
+
+
 def test_ctrl_c_leaves_masks_and_resume_goes_on(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import rhmnet
+from rhmnet.config import STRIDE
 from rhmnet.errors import say
 from rhmnet.evaluation.weights import made_by
 from rhmnet.files.source import open_source
@@ -27,6 +28,9 @@ from rhmnet.tools.segment.outputs import check_outputs, write_outputs
 from rhmnet.tools.segment.results import Results
 from rhmnet.tools.segment.strokes import StrokeOptions, describe, read_strokes
 from rhmnet.tools.segment.two_way import TwoWay
+
+FEW_PIXELS = 128
+"""A shorter side below it is few cells: objects were lost that an enlarged video shows."""
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "rhmnet segment") -> int:
@@ -56,6 +60,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet segment") -> int
         for line in describe(strokes):
             say(line)
         say(network.describe(where, "--checkpoint FILE"))
+        if min(size) < FEW_PIXELS:
+            say(
+                f"warning: frames of {size[1]}x{size[0]} are few cells of {STRIDE} pixels for the "
+                f"network; masks are better of a video enlarged to {2 * FEW_PIXELS} or more a side"
+            )
         tracker = rhmnet.Tracker(network.model.to(device), config)
         run = TwoWay(tracker, source, strokes, results, size, config.model.refine_threshold[0])
         with StopRequest(patient=False) as stop:
