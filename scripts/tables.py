@@ -97,8 +97,12 @@ def read_scores(folder: Path, rows: Callable[[dict[str, Any]], Iterator[Row]]) -
 
 
 def percent(value: float | None) -> str:
-    """A score in percent; no object of a group is no number."""
-    return "no object" if value is None else f"{100 * value:.1f}"
+    """A score of 0..1 in percent; no object of a group is no number. Raises ValueError."""
+    if value is None:
+        return "no object"
+    if not 0 <= value <= 1:
+        raise ValueError("a score outside 0..1")
+    return f"{100 * value:.1f}"
 
 
 def padded(rows: list[tuple[str, ...]]) -> list[list[str]]:

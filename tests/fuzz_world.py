@@ -25,7 +25,7 @@ WORDS = (
     *("/proc/none/x", "/dev/null", "-1", "nan", "--", "out/new/x.png", "s.png/x", "x" * 5000),
 )
 NUMBERS = ("", "x", "nan", "inf", "-inf", "1e30", "-1e30", "9" * 400, "0x10", "1_0", "٣", "1e-400")
-OWN = ("out/", "done/", "evaluated/", "DAVIS/valid_scribbles", "results/")
+OWN = ("out/", "done/", "evaluated/", "DAVIS/valid_scribbles", "results/", "tables/tables.md")
 """Where the command lines below write."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from davis_files import load_script
 from small import small_config, small_model
 
 import rhmnet
@@ -120,3 +121,9 @@ def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
 def test_what_is_no_name_is_not_written_to(path: object) -> None:
     with pytest.raises(InputError, match="no name of a file"):
         write_bytes(path, b"x")
+
+
+@pytest.mark.parametrize("score", [-0.1, 1.01, 10**400, float("nan"), "0.5", [0.5]])
+def test_scores_are_shares(score: object) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        load_script("scripts/tables.py").percent(score)
