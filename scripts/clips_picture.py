@@ -9,6 +9,8 @@ training sees lie over the first frame, the masks that it never sees over the ot
 
 from __future__ import annotations
 
+import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
+
 import tempfile
 from pathlib import Path
 
