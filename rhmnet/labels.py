@@ -24,6 +24,8 @@ BACKGROUND = 255
 RELEASE_CHANNELS = 12
 MAX_OBJECTS = 253
 """Label values are bytes: 0 and 255 are taken, and N + 1 must stay below 255 on disk."""
+LEAST_RATIO = 0.15
+"""Share of a cell of the network under a stroke, below which it carries no label."""
 
 
 @functools.cache

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rhmnet.attention import Dropout, MultiHeadAttention
+from rhmnet.labels import LEAST_RATIO
 from rhmnet.precision import in_float32
 
 CERTAIN_RATIO = 0.211  # share of a cell under the stroke from which it joins the stroke's mean
-LEAST_RATIO = 0.15  # share below which a cell carries no label
 WINDOW = 5  # cells, side of the neighbourhood of the local similarity
 
 

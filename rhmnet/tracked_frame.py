@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rhmnet.resizing import Size
+from rhmnet.inputs import Size
 from rhmnet.segmentation_head import resize
 
 

@@ -16,13 +16,20 @@ from rhmnet.bounds import check_number
 from rhmnet.config import STRIDE, Config
 from rhmnet.errors import InputError
 from rhmnet.inference import prepare_for_tracking, weights_version
-from rhmnet.inputs import EMPTY, check_image, check_scribble, values_in
+from rhmnet.inputs import (
+    EMPTY,
+    check_image,
+    check_scribble,
+    network_size,
+    shrink,
+    shrink_strokes,
+    thicken,
+    values_in,
+)
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, one_hot
 from rhmnet.memory_bank import MemoryBank, MemoryEntry
 from rhmnet.model import RHMNet
-from rhmnet.resizing import network_size, shrink, shrink_strokes
 from rhmnet.structures import EncodedFrame, Expansion, Rows
-from rhmnet.thin_strokes import thicken
 from rhmnet.tracked_frame import Geometry, TrackedFrame
 
 Pixels = np.ndarray | Tensor

@@ -52,10 +52,10 @@ from rhmnet.errors import InputError, say
 from rhmnet.evaluation.weights import build_untrained
 from rhmnet.files.source import open_source
 from rhmnet.files.writing import write_json
+from rhmnet.inputs import network_size
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS
 from rhmnet.loading import DEFAULT_CONFIG
 from rhmnet.processor import fastest_precision
-from rhmnet.resizing import network_size
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.options import CommandParser, whole
 from rhmnet.tools.segment.strokes import StrokeOptions, read_strokes

@@ -45,12 +45,11 @@ from rhmnet.evaluation.weights import choose_network, made_by
 from rhmnet.files.locking import alone_in
 from rhmnet.files.writing import make_folder, refused_by_name, remove, write_json
 from rhmnet.inference import settle_precision
-from rhmnet.memory_encoder import LEAST_RATIO
-from rhmnet.resizing import network_size, resize_strokes
+from rhmnet.inputs import network_size, resize_strokes, thicken
+from rhmnet.labels import LEAST_RATIO
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.options import MOST_SEED, Number, whole
 from rhmnet.runtime.processes import join_processes
-from rhmnet.thin_strokes import thicken
 from rhmnet.tools.scribbles.formats.maps import write_map
 from rhmnet.tools.scribbles.strokes import StrokeOptions, draw_scribble
 

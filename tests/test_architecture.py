@@ -40,25 +40,22 @@ MAY_IMPORT = {
     "model": BASE | set(LEAVES) | {"pretrained"},
     "fused": set(),
     "inference": {"config", "model", "fused", "attention", "processor"},
-    "inputs": {"errors", "bounds", "labels"},
-    "resizing": {"labels"},
-    "tracked_frame": {"segmentation_head", "resizing"},
-    "thin_strokes": {"config", "labels", "memory_encoder"},
-    "tracker": BASE
-    | {"model", "memory_bank", "inference", "inputs", "resizing", "thin_strokes", "tracked_frame"},
+    "inputs": BASE,
+    "tracked_frame": {"segmentation_head", "inputs"},
+    "tracker": BASE | {"model", "memory_bank", "inference", "inputs", "tracked_frame"},
     "checkpoint_keys": {"errors"},
     "checkpoint": BASE | {"model", "files", "checkpoint_keys", "checkpoint_values"},
     "loading": BASE | {"model", "checkpoint"},
     "losses": BASE | {"precision"},
     "visualize": BASE,
-    "files": BASE | {"files", "resizing"},
+    "files": BASE | {"files", "inputs"},
     "data": BASE | {"data", "files"},
     "training": BASE
     | {"training", "model", "losses", "data", "files", "checkpoint", "checkpoint_keys"}
     | {"checkpoint_values"}
     | {"visualize", "runtime"},
     "evaluation": BASE
-    | {"evaluation", "model", "tracker", "tracked_frame", "resizing"}
+    | {"evaluation", "model", "tracker", "tracked_frame", "inputs"}
     | {"data", "files", "checkpoint", "loading", "visualize", "runtime"},
     "tools/clips": BASE | {"tools/clips", "tools/scribbles", "files", "runtime"},
     "tools/scribbles": BASE | {"tools/scribbles", "data", "files", "visualize", "runtime"},
@@ -66,7 +63,6 @@ MAY_IMPORT = {
     | {"tools/segment", "tools/scribbles", "inputs", "data", "files", "tracker", "memory_bank"}
     | {
         "inference",
-        "resizing",
         "tracked_frame",
         "loading",
         "evaluation",

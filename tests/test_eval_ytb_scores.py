@@ -15,7 +15,7 @@ from rhmnet.evaluation.results import write_mask
 from rhmnet.evaluation.youtube import Object, open_youtube_vos
 from rhmnet.evaluation.youtube_report import build_report, format_report, table_rows
 from rhmnet.evaluation.youtube_runner import ObjectScores, score_objects
-from rhmnet.resizing import capped_size, resize_labels
+from rhmnet.inputs import capped_size, resize_labels
 
 FRAMES = ["00000", "00005", "00010"]
 SHAPE = (32, 48)

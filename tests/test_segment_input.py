@@ -16,7 +16,7 @@ from rhmnet.files import video_file as video_module
 from rhmnet.files.images import read_image
 from rhmnet.files.source import open_source
 from rhmnet.files.video_file import VideoFile
-from rhmnet.resizing import resize_strokes
+from rhmnet.inputs import resize_strokes
 from rhmnet.tools.segment.strokes import StrokeOptions, describe, read_strokes
 
 SIZE = (48, 64)

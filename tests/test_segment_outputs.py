@@ -20,7 +20,7 @@ from small import made_up_video, small_config, small_model
 
 import rhmnet
 from rhmnet.files.label_maps import read_labels
-from rhmnet.resizing import network_size
+from rhmnet.inputs import network_size
 from rhmnet.tools.segment.summary import best_frame, doubt, write_summary
 
 ROOT = Path(__file__).resolve().parents[1]

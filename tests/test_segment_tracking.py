@@ -17,7 +17,7 @@ from rhmnet.errors import InputError
 from rhmnet.files.label_maps import read_labels
 from rhmnet.files.source import Source, open_source
 from rhmnet.files.threads import WriteBehind, read_ahead
-from rhmnet.resizing import resize_strokes
+from rhmnet.inputs import resize_strokes
 from rhmnet.tools.segment.merge import (
     forward_shares,
     measure,

@@ -8,8 +8,9 @@ import torch
 from small import made_up_video, small_config, small_model
 
 import rhmnet
-from rhmnet.memory_encoder import LEAST_RATIO, pool_labels
-from rhmnet.thin_strokes import LEAST_WIDTH, thicken
+from rhmnet.inputs import LEAST_WIDTH, thicken
+from rhmnet.labels import LEAST_RATIO
+from rhmnet.memory_encoder import pool_labels
 
 
 def lines(width: int, *, at: int = 15) -> torch.Tensor:

@@ -10,8 +10,8 @@ from small import made_up_video, small_config, small_model
 from torch.nn import functional
 
 import rhmnet
-from rhmnet import resizing
-from rhmnet.resizing import network_size, resize_strokes, shrink, shrink_strokes
+from rhmnet import inputs
+from rhmnet.inputs import network_size, resize_strokes, shrink, shrink_strokes
 
 
 def test_the_network_sees_the_short_side_and_answers_come_at_the_frames_size() -> None:
@@ -82,7 +82,7 @@ def test_areas_without_opencv_are_the_same(monkeypatch) -> None:
     rng = np.random.default_rng(0)
     image = torch.from_numpy(rng.integers(0, 256, (57, 90, 3), dtype=np.uint8))
     size = network_size((57, 90), 32)
-    cells = [resizing._shares(old, new, torch.device("cpu")) for old, new in ((57, 32), (90, 51))]
+    cells = [inputs._shares(old, new, torch.device("cpu")) for old, new in ((57, 32), (90, 51))]
     assert size == (32, 51) and torch.allclose(cells[0].sum(1), torch.ones(32))
     mean = torch.einsum("hy,yxc,wx->hwc", cells[0], image.float(), cells[1])
     assert (mean - shrink(image, size).float()).abs().max() <= 0.51

@@ -18,8 +18,8 @@ from rhmnet.evaluation.youtube import YoutubeVos
 from rhmnet.files.images import read_image
 from rhmnet.files.legend import Legend, PaintOptions
 from rhmnet.files.scribble_file import read_strokes_file
+from rhmnet.inputs import capped_size, resize_labels
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, UNLABELLED, from_disk
-from rhmnet.resizing import capped_size, resize_labels
 
 
 class Appearance(NamedTuple):

@@ -14,7 +14,7 @@ from rhmnet.errors import InputError
 from rhmnet.evaluation.prompts import Prompt
 from rhmnet.evaluation.results import write_mask
 from rhmnet.files.images import read_image
-from rhmnet.resizing import capped_size, resize_image, resize_labels
+from rhmnet.inputs import capped_size, resize_image, resize_labels
 from rhmnet.tracked_frame import TrackedFrame
 
 _DEPTH = 8  # frames read ahead, and masks not yet written, at most

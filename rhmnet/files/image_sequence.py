@@ -10,7 +10,7 @@ import numpy as np
 
 from rhmnet.errors import InputError
 from rhmnet.files.images import image_size, read_image
-from rhmnet.resizing import resize_image
+from rhmnet.inputs import resize_image
 
 Frames = Generator[np.ndarray, None, None]
 """Images one after the other, uint8 [H, W, 3] RGB."""

@@ -24,7 +24,7 @@ from rhmnet.files.image_sequence import DEFAULT_FPS, Frames
 from rhmnet.files.images import stored_orientation, to_rgb
 from rhmnet.files.orientation import swaps_sides, upright
 from rhmnet.files.video_file import file_identity, frames_at_once
-from rhmnet.resizing import resize_image
+from rhmnet.inputs import resize_image
 
 _WANTED = "a stack of frames"
 _MAX_PIXELS = MAX_PIXELS // 4  # of a frame: an animation's decoder holds several

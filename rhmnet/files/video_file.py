@@ -17,7 +17,7 @@ import numpy as np
 from rhmnet.errors import InputError
 from rhmnet.files.image_sequence import DEFAULT_FPS, Frames
 from rhmnet.files.threads import read_ahead
-from rhmnet.resizing import resize_image
+from rhmnet.inputs import resize_image
 
 _CHUNK_BYTES = 128 << 20
 """Frames that are decoded forward to be handed out backward take up to twice this."""

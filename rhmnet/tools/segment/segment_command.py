@@ -19,8 +19,8 @@ from rhmnet.errors import say
 from rhmnet.evaluation.weights import made_by
 from rhmnet.files.source import open_source
 from rhmnet.inference import settle_precision
+from rhmnet.inputs import network_size
 from rhmnet.loading import open_model
-from rhmnet.resizing import network_size
 from rhmnet.runtime.interrupt import StopRequest
 from rhmnet.runtime.processes import choose_device
 from rhmnet.tools.segment.options import manifest, parse

@@ -19,9 +19,8 @@ from rhmnet.files.scribble_file import (
     unclear_labels,
 )
 from rhmnet.files.source import Source
-from rhmnet.inputs import objects_in
+from rhmnet.inputs import objects_in, resize_strokes
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, from_disk
-from rhmnet.resizing import resize_strokes
 from rhmnet.tools.scribbles.drawing import BACKGROUND_ID, rasterize
 from rhmnet.tools.scribbles.formats import davis
 

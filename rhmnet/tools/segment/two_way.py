@@ -12,8 +12,8 @@ from tqdm import tqdm
 from rhmnet.errors import InputError
 from rhmnet.files.source import Source
 from rhmnet.files.threads import WriteBehind, read_ahead
+from rhmnet.inputs import resize_strokes
 from rhmnet.labels import BACKGROUND
-from rhmnet.resizing import resize_strokes
 from rhmnet.tools.segment.merge import (
     forward_shares,
     measure,
