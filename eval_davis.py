@@ -18,11 +18,12 @@ import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 from pathlib import Path
 
 import rhmnet
+from rhmnet.data.davis import open_davis
 from rhmnet.errors import say
 from rhmnet.evaluation.command import choose_device, choose_groups, parse_davis
-from rhmnet.evaluation.davis import open_davis, parse_year, reading_of, select
 from rhmnet.evaluation.report import build_report, format_report, write_report
 from rhmnet.evaluation.runner import Evaluation
+from rhmnet.evaluation.scoring import parse_year, reading_of, select
 from rhmnet.evaluation.weights import choose_network, made_by
 from rhmnet.inference import settle_precision
 from rhmnet.runtime.command import run_command

@@ -21,12 +21,12 @@ import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 from pathlib import Path
 
 import rhmnet
+from rhmnet.data.youtube import open_youtube_vos
 from rhmnet.errors import say
 from rhmnet.evaluation.command import choose_device, parse_youtube
-from rhmnet.evaluation.davis import select
 from rhmnet.evaluation.report import write_tables
+from rhmnet.evaluation.scoring import select
 from rhmnet.evaluation.weights import choose_network, made_by
-from rhmnet.evaluation.youtube import open_youtube_vos
 from rhmnet.evaluation.youtube_report import build_report, format_report, table_rows
 from rhmnet.evaluation.youtube_runner import YoutubeEvaluation
 from rhmnet.inference import settle_precision

@@ -32,8 +32,7 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 
 from rhmnet.config import PRECISIONS, Config, load_config
-from rhmnet.data.dataset import build_dataset
-from rhmnet.data.loader import build_loader
+from rhmnet.data.loader import build_dataset, build_loader
 from rhmnet.errors import say
 from rhmnet.files.writing import write_json
 from rhmnet.losses import Criterion

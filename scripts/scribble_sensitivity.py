@@ -35,12 +35,13 @@ import torch
 
 import rhmnet
 from rhmnet.config import STRIDE
+from rhmnet.data.davis import Davis, open_davis
 from rhmnet.errors import InputError, say
 from rhmnet.evaluation.command import choose_device, davis_parser, parse
-from rhmnet.evaluation.davis import Davis, open_davis, parse_year, reading_of, select
 from rhmnet.evaluation.prompts import read_prompt
 from rhmnet.evaluation.report import VideoScores, global_row, object_rows
 from rhmnet.evaluation.runner import Evaluation
+from rhmnet.evaluation.scoring import parse_year, reading_of, select
 from rhmnet.evaluation.weights import choose_network, made_by
 from rhmnet.files.locking import alone_in
 from rhmnet.files.writing import make_folder, refused_by_name, remove, write_json

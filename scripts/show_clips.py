@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 import rhmnet
-from rhmnet.data.dataset import STAGES, build_dataset
-from rhmnet.data.sampler import SampleKey
+from rhmnet.data.loader import STAGES, build_dataset
+from rhmnet.data.sources import SampleKey
 from rhmnet.errors import InputError, say
 from rhmnet.files.writing import write_picture
 from rhmnet.runtime.command import run_command

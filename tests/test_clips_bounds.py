@@ -12,12 +12,11 @@ from PIL import Image
 
 from rhmnet.config import DataConfig
 from rhmnet.data import transforms
-from rhmnet.data.augmentation import ImageAugmentation, VideoAugmentation
 from rhmnet.data.clips import Rejected, cut_clip, place_crops
+from rhmnet.data.coco import open_coco
 from rhmnet.data.loader import build_loader
-from rhmnet.data.mixture import ImageSource
-from rhmnet.data.readers import Frame, Strokes, open_coco
-from rhmnet.data.sampler import SampleKey
+from rhmnet.data.sources import Frame, ImageSource, SampleKey, Strokes
+from rhmnet.data.transforms import ImageAugmentation, VideoAugmentation
 
 
 class Unmoved(VideoAugmentation):

@@ -11,9 +11,9 @@ from clip_trees import bars
 
 from rhmnet.config import DataConfig
 from rhmnet.data import transforms
-from rhmnet.data.augmentation import ImageAugmentation, VideoAugmentation
 from rhmnet.data.clips import Rejected, place_crops
-from rhmnet.data.readers import Strokes
+from rhmnet.data.sources import Strokes
+from rhmnet.data.transforms import ImageAugmentation, VideoAugmentation
 
 CANVAS = (480, 854)
 CONFIG = DataConfig()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rhmnet.data.readers import open_youtube
+from rhmnet.data.youtube import open_youtube_training
 from rhmnet.errors import InputError
 from rhmnet.files.images import read_image
 from rhmnet.files.label_maps import read_labels
@@ -137,7 +137,7 @@ def made(stills: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_strokes_lie_on_what_they_name_and_the_trees_can_be_trained_on(made: Path) -> None:
-    tree = open_youtube(made.parent, min_length=3)
+    tree = open_youtube_training(made.parent, min_length=3)
     assert len(tree) == 6 and tree.frame_spacing == 5
     moved = 0
     for video in tree.videos:
@@ -235,7 +235,7 @@ def test_coco_instances_from_the_command_line(
         runpy.run_path(str(COMMAND), run_name="__main__")
     assert ended.value.code == 0
     assert "2 clips made, 0 kept" in capsys.readouterr().out
-    assert len(open_youtube(tmp_path, min_length=3)) == 2
+    assert len(open_youtube_training(tmp_path, min_length=3)) == 2
 
 
 def test_train_small_says_what_it_needs(tmp_path: Path) -> None:

@@ -12,12 +12,10 @@ import torch
 from clip_trees import bars, save_image, small_config, write_coco, write_davis, write_youtube
 from PIL import Image
 
-from rhmnet.data.augmentation import ImageAugmentation
 from rhmnet.data.clips import Rejected, cut_clip, label_table
-from rhmnet.data.dataset import build_dataset
-from rhmnet.data.mixture import draw_indices
-from rhmnet.data.readers import Frame, Strokes
-from rhmnet.data.sampler import SampleKey, sample_rng
+from rhmnet.data.loader import build_dataset
+from rhmnet.data.sources import Frame, SampleKey, Strokes, draw_indices, sample_rng
+from rhmnet.data.transforms import ImageAugmentation
 from rhmnet.errors import InputError
 
 

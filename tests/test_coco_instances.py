@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle_tools
 
+from rhmnet.data.coco import checked_outline, read_instances, run_lengths
 from rhmnet.errors import InputError
-from rhmnet.files.coco_instances import checked_outline, read_instances, run_lengths
 from rhmnet.tools.scribbles.sources.coco import coco_jobs
 
 H, W = 12, 20

@@ -12,8 +12,8 @@ from davis_files import load_script
 from small import small_config, small_model
 
 import rhmnet
+from rhmnet.data.youtube import YoutubeVos
 from rhmnet.errors import InputError
-from rhmnet.evaluation.youtube import YoutubeVos
 from rhmnet.files.writing import write_bytes
 from rhmnet.tools.segment.results import Results, State
 

@@ -19,11 +19,11 @@ from davis_files import (
     masks_of,
 )
 
+from rhmnet.data.davis import open_davis
 from rhmnet.errors import InputError
-from rhmnet.evaluation.davis import Reading, open_davis
 from rhmnet.evaluation.results import write_mask
 from rhmnet.evaluation.runner import Evaluation
-from rhmnet.evaluation.scoring import score_folder
+from rhmnet.evaluation.scoring import Reading, score_folder
 from rhmnet.files.label_maps import read_labels
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from davis_files import FRAMES, HEIGHT, WIDTH, load_script, make_davis, masks_of, save
 
+from rhmnet.data.davis import open_davis
 from rhmnet.errors import InputError
 from rhmnet.evaluation.command import choose_groups, find_epoch
-from rhmnet.evaluation.davis import Reading, open_davis, parse_year, select
 from rhmnet.evaluation.prompts import read_prompt
 from rhmnet.evaluation.results import write_mask
-from rhmnet.evaluation.scoring import score_folder
+from rhmnet.evaluation.scoring import Reading, parse_year, score_folder, select
 from rhmnet.runtime.command import run_command
 
 

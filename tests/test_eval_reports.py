@@ -12,8 +12,8 @@ import pytest
 from davis_files import FRAMES, ROOT, load_script, make_davis
 from PIL import Image
 
+from rhmnet.data.davis import open_davis
 from rhmnet.errors import InputError
-from rhmnet.evaluation.davis import open_davis
 from rhmnet.files.label_maps import read_labels
 
 

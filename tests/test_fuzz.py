@@ -18,10 +18,10 @@ from damage import damage_bytes, damage_json, damage_text, watched
 from fuzz_samples import make_lists, make_pictures, make_strokes, make_videos
 
 import rhmnet
-from rhmnet.data.readers import CocoScribbles
+from rhmnet.data.coco import CocoScribbles
+from rhmnet.data.youtube import YoutubeVos
 from rhmnet.errors import InputError
 from rhmnet.evaluation.manifest import check_weights, videos_in
-from rhmnet.evaluation.youtube import YoutubeVos
 from rhmnet.files.images import image_size, read_image
 from rhmnet.files.label_maps import read_labels
 from rhmnet.files.scribble_file import read_scribble

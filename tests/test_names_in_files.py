@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rhmnet.data.readers import CocoScribbles
+from rhmnet.data.coco import CocoScribbles
+from rhmnet.data.youtube import open_youtube_vos
 from rhmnet.errors import InputError
-from rhmnet.evaluation.youtube import open_youtube_vos
 from rhmnet.files.text import read_list
 from rhmnet.tools.scribbles.arrange import arrange
 from rhmnet.tools.scribbles.check.trees import check_root

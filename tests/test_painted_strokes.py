@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 import rhmnet
+from rhmnet.data.davis import Davis, DavisVideo
 from rhmnet.errors import InputError
-from rhmnet.evaluation.davis import Davis, Video
 from rhmnet.evaluation.prompts import read_prompt
 from rhmnet.files.colour import names_of
 from rhmnet.files.legend import Legend, PaintOptions
@@ -415,7 +415,7 @@ def test_evaluation_reads_painted_strokes(tmp_path: Path) -> None:
     Image.fromarray(masks).save(tmp_path / "00000.png")
     Image.fromarray(frame()).save(tmp_path / "frame.png")
     Image.fromarray(hard(frame())).save(tmp_path / "valid_scribbles0" / "dog.png")
-    video = Video("dog", (tmp_path / "frame.png",), (tmp_path / "00000.png",))
+    video = DavisVideo("dog", (tmp_path / "frame.png",), (tmp_path / "00000.png",))
     davis = Davis(tmp_path, 2017, "val")
     with pytest.warns(UserWarning, match=r"dog\.png: painted on the frame"):
         prompt = read_prompt(davis, video, 0, with_bg=True)

@@ -10,7 +10,10 @@ import pytest
 from clip_trees import write_coco, write_davis, write_youtube
 from PIL import Image
 
-from rhmnet.data.readers import Frame, open_coco, open_davis, open_youtube, read_strokes
+from rhmnet.data.coco import open_coco
+from rhmnet.data.davis import open_davis_training
+from rhmnet.data.sources import Frame, read_strokes
+from rhmnet.data.youtube import open_youtube_training
 from rhmnet.errors import InputError
 
 
@@ -79,7 +82,7 @@ def test_bad_list_is_named(tmp_path: Path, text: str | None, words: str) -> None
 
 def test_videos_pair_by_stem(tmp_path: Path) -> None:
     write_youtube(tmp_path, {"b": 4, "a": 3})
-    tree = open_youtube(tmp_path, 3)
+    tree = open_youtube_training(tmp_path, 3)
     assert [video.name for video in tree.videos] == ["a", "b"]
     frame = tree.frame(tree.videos[1], 2)
     assert (frame.image.name, frame.scribble.name) == ("00010.jpg", "00010.bmp")
@@ -90,7 +93,7 @@ def test_frames_without_leading_zeros_come_in_order(tmp_path: Path) -> None:
     write_youtube(tmp_path, {"a": 4})  # frames 0, 5, 10, 15
     for path in sorted((tmp_path / "Youtube-VOS").glob("train*/**/*.*")):
         path.rename(path.with_name(f"{int(path.stem) + 90}{path.suffix}"))
-    (video,) = open_youtube(tmp_path, 3).videos
+    (video,) = open_youtube_training(tmp_path, 3).videos
     assert [Path(name).stem for name in video.images] == ["90", "95", "100", "105"]
     assert [Path(name).stem for name in video.scribbles] == ["90", "95", "100", "105"]
 
@@ -102,7 +105,7 @@ def test_a_list_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
         file = tmp_path / path
         file.write_text(file.read_text(), encoding="utf-8-sig")
     assert len(open_coco(tmp_path)) == 2
-    assert [video.name for video in open_davis(tmp_path, 3).videos] == ["a"]
+    assert [video.name for video in open_davis_training(tmp_path, 3).videos] == ["a"]
 
 
 def test_odd_videos_are_skipped_by_name(tmp_path: Path, caplog) -> None:
@@ -114,7 +117,7 @@ def test_odd_videos_are_skipped_by_name(tmp_path: Path, caplog) -> None:
         path.unlink()
     (scribbles / "no-strokes").rmdir()
     with caplog.at_level(logging.WARNING):
-        tree = open_davis(tmp_path, 3)
+        tree = open_davis_training(tmp_path, 3)
     assert [video.name for video in tree.videos] == ["good"]
     for words in (
         "skipped 4 videos",
@@ -132,14 +135,14 @@ def test_stray_files_are_no_frames_and_no_videos(tmp_path: Path) -> None:
     (davis / "JPEGImages" / "480p" / "good" / "._00000.jpg").write_text("from a Mac's archive")
     (davis / "JPEGImages" / "480p" / "notes").write_text("")
     (davis / "ImageSets" / "2017" / "train.txt").write_text("good\nnotes\n")
-    assert [video.name for video in open_davis(tmp_path, 3).videos] == ["good"]
+    assert [video.name for video in open_davis_training(tmp_path, 3).videos] == ["good"]
 
 
 def test_suffixes_may_be_in_capitals(tmp_path: Path) -> None:
     write_davis(tmp_path, {"good": 3})
     for path in [*tmp_path.rglob("*.jpg"), *tmp_path.rglob("*.bmp")]:
         path.rename(path.with_suffix(path.suffix.upper()))
-    tree = open_davis(tmp_path, 3)
+    tree = open_davis_training(tmp_path, 3)
     assert tree.frame(tree.videos[0], 2).scribble.is_file()
 
 
@@ -147,13 +150,13 @@ def test_empty_list_of_videos_is_named(tmp_path: Path) -> None:
     write_davis(tmp_path, {"good": 3})
     (tmp_path / "DAVIS" / "ImageSets" / "2017" / "train.txt").write_text("\n")
     with pytest.raises(InputError, match=r"train\.txt: names no video"):
-        open_davis(tmp_path, 3)
+        open_davis_training(tmp_path, 3)
 
 
 def test_tree_without_a_usable_video_is_refused(tmp_path: Path) -> None:
     write_davis(tmp_path, {"short": 2})
     with pytest.raises(InputError, match=r"no usable video.*short has 2 frames"):
-        open_davis(tmp_path, 3)
+        open_davis_training(tmp_path, 3)
 
 
 @pytest.mark.parametrize("missing", ["JPEGImages/480p", "train_scribbles", "ImageSets"])
@@ -161,4 +164,4 @@ def test_missing_parts_are_named(tmp_path: Path, missing: str) -> None:
     write_davis(tmp_path, {"a": 3})
     (tmp_path / "DAVIS" / missing).rename(tmp_path / "elsewhere")
     with pytest.raises(InputError, match=missing):
-        open_davis(tmp_path, 3)
+        open_davis_training(tmp_path, 3)

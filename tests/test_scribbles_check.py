@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rhmnet.data.readers import open_coco, open_davis, open_youtube
+from rhmnet.data.coco import open_coco
+from rhmnet.data.davis import open_davis as open_davis_validation
+from rhmnet.data.davis import open_davis_training
+from rhmnet.data.youtube import open_youtube_training
 from rhmnet.errors import InputError
-from rhmnet.evaluation.davis import open_davis as open_davis_validation
 from rhmnet.evaluation.prompts import read_prompt
 from rhmnet.files.label_maps import read_labels
 from rhmnet.tools.scribbles.arrange import arrange
@@ -359,7 +361,7 @@ def test_archives_are_arranged_for_the_loaders(sound, tmp_path, copy):
     assert arrange(archives, root, copy) == []  # once is enough
     assert check_root(root).findings == []
     assert len(open_coco(root)) == 2
-    assert len(open_davis(root, 3)) == len(open_youtube(root, 3)) == 1
+    assert len(open_davis_training(root, 3)) == len(open_youtube_training(root, 3)) == 1
     davis = open_davis_validation(root / "DAVIS")
     for group in (0, 1):
         assert read_prompt(davis, davis.video("hund"), group).num_objects == 2

@@ -25,7 +25,7 @@ from training_runs import (
     weights_of,
 )
 
-from rhmnet.data.sampler import SampleKey
+from rhmnet.data.sources import SampleKey
 from rhmnet.errors import InputError
 from rhmnet.files import locking
 from rhmnet.files.locking import alone_in

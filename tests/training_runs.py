@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from rhmnet.config import Config, from_dict
-from rhmnet.data.sampler import SampleKey, sample_rng
+from rhmnet.data.sources import SampleKey, sample_rng
 from rhmnet.structures import REDRAW_REASONS, Clip
 from rhmnet.training import run as run_module
 from rhmnet.training.options import Options

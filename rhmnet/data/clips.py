@@ -1,23 +1,35 @@
-"""Cut one training clip: place the crops, draw the objects, then, and only then, open the images.
+"""From a key to a clip: draw until one is accepted, count what was not, and never for ever.
 
-Labels decide whether a clip is accepted (docs/method.md, section 7), and they are cheap: images are
-decoded for accepted clips alone, and every frame is warped once, on the crop's window only.
+Labels decide whether a clip is accepted (docs/method.md, section 7), and they are cheap: crops are
+placed, objects drawn, then, and only then, images opened. Those of accepted clips alone are
+decoded, and every frame is warped once, on the crop's window only.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import islice
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+import torch
+from torch.utils.data import Dataset
 
-from rhmnet.config import DataConfig
+from rhmnet.config import Config, DataConfig
 from rhmnet.data import transforms
-from rhmnet.data.augmentation import Augmentation
-from rhmnet.data.readers import Frame, Strokes, read_strokes
+from rhmnet.data.sources import Frame, SampleKey, Source, Strokes, read_strokes, sample_rng
+from rhmnet.data.transforms import Augmentation
 from rhmnet.errors import InputError
 from rhmnet.files.images import read_image
 from rhmnet.labels import BACKGROUND
+from rhmnet.structures import REDRAW_REASONS, Clip
+
+_REMEDIES = {
+    "few_object_pixels": "draw longer scribbles, or lower data.object_area",
+    "crop": "draw longer background scribbles, or lower data.minimum_area",
+    "bad_file": "data.on_bad_file=error names the first of them",
+}
 
 
 class Sample(NamedTuple):
@@ -51,6 +63,47 @@ class Placement(NamedTuple):
     """uint8 [H, W] crops of the scribbles, values as on disk."""
     candidates: np.ndarray
     """Labels of the objects with enough strokes in the first crop."""
+
+
+class ClipDataset(Dataset[Clip]):
+    """Clips by key. `dataset[key]` is a `Clip` of one, the same for equal seeds and keys.
+
+    Raises InputError for a file that cannot be used (`data.on_bad_file=skip` draws again instead),
+    and where `data.max_redraws` draws in a row were all rejected, or as many as it takes to try
+    every video, if those are more.
+    """
+
+    def __init__(self, source: Source, config: Config) -> None:
+        self.source = source
+        self._config, self._seed = config.data, config.train.seed
+
+    def __len__(self) -> int:
+        return self.source.samples_per_epoch
+
+    def __getitem__(self, key: SampleKey) -> Clip:
+        rng = sample_rng(self._seed, key)
+        rejected: Counter[str] = Counter()
+        bound = max(self._config.max_redraws, self.source.whole_round)
+        for frames in islice(self.source.draws(rng, key), bound):
+            try:
+                sample = cut_clip(rng, frames, self.source.augmentation, self._config)
+            except Rejected as rejection:
+                rejected[rejection.reason] += 1
+            except InputError:
+                if self._config.on_bad_file == "error":
+                    raise
+                rejected["bad_file"] += 1
+            else:
+                return _as_clip(sample, rejected)
+        raise self._unusable(rejected)
+
+    def _unusable(self, rejected: Counter[str]) -> InputError:
+        (reason, _), *_ = ranked = rejected.most_common()
+        found = ", ".join(f"{count} {name}" for name, count in ranked)
+        draws = rejected.total()
+        return InputError(
+            f"{self.source.name}: no usable clip in {draws} draws ({found}); {_REMEDIES[reason]}"
+        )
 
 
 def cut_clip(
@@ -216,3 +269,12 @@ def _open_image(frame: Frame, strokes: Strokes, canvas: tuple[int, int]) -> np.n
         reduced = (size[1] // factor, size[0] // factor)
         image = cv2.resize(image, reduced, interpolation=cv2.INTER_AREA)
     return image
+
+
+def _as_clip(sample: Sample, rejected: Counter[str]) -> Clip:
+    return Clip(
+        *(torch.from_numpy(array)[None] for array in sample[:4]),
+        num_objects=torch.tensor([sample.num_objects]),
+        smooth=torch.ones(1, dtype=torch.bool),
+        redraws=torch.tensor([[rejected[reason] for reason in REDRAW_REASONS]]),
+    )

@@ -1,4 +1,13 @@
-"""Batches of clips for one process, made ahead by workers."""
+"""Batches of clips for one process, made ahead by workers; the same whatever their number.
+
+Sample `index` of an epoch is a pure function of (seed, epoch, index). Iteration i of an epoch
+takes the indices from i * samples_per_iteration on; process r of W takes every W-th of them,
+starting with its own rank. So one process with batch W * b, W processes with batch b, and one
+process with batch b that accumulates W batches all see the same samples at each step.
+
+The curriculum is part of the key: the skip of a sample follows from the iteration that it will be
+used in, so a change takes effect exactly there, in every worker, however far ahead that one works.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +15,47 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rhmnet.config import Config
-from rhmnet.data.dataset import ClipDataset, build_dataset
-from rhmnet.data.sampler import ClipSampler, SampleKey
+from rhmnet.data.clips import ClipDataset
+from rhmnet.data.coco import open_coco
+from rhmnet.data.davis import open_davis_training
+from rhmnet.data.sources import ImageSource, SampleKey, VideoSource
+from rhmnet.data.youtube import open_youtube_training
 from rhmnet.errors import InputError
 from rhmnet.structures import Clip
+
+STAGES = ("pretrain", "video")
+_PROBE = SampleKey(epoch=0, index=0, skip=0)
+
+
+def build_dataset(config: Config, stage: str) -> ClipDataset:
+    """The clips of a stage: `pretrain` (COCO) or `video` (YouTube-VOS and DAVIS).
+
+    Makes one clip of each data set first: one that never gives any would hide in the mixture.
+    Raises InputError where `data.root` lacks what the stage needs, or no clip can be made of it.
+    """
+    data, root = config.data, Path(config.data.root)
+    if stage == "pretrain":
+        dataset = ClipDataset(ImageSource(open_coco(root), data, config.train.seed), config)
+        dataset[_PROBE]
+        return dataset
+    if stage != "video":
+        raise ValueError(f"stage={stage!r}: expected one of {', '.join(STAGES)}")
+    weighted = [
+        (open_youtube_training, data.youtube_weight),
+        (open_davis_training, data.davis_weight),
+    ]
+    weighted = [(opened, weight) for opened, weight in weighted if weight > 0]
+    trees = [opened(root, data.clip_length) for opened, _ in weighted]
+    for tree in trees:
+        ClipDataset(VideoSource([tree], [1.0], data), config)[_PROBE]
+    return ClipDataset(VideoSource(trees, [weight for _, weight in weighted], data), config)
 
 
 def iterations_per_epoch(
@@ -63,6 +103,54 @@ def build_loader(
         skip_every=config.data.skip_every,
     )
     return ClipLoader(dataset, sampler, config.data.num_workers, config.data.prefetch)
+
+
+class ClipSampler(Sampler[list[SampleKey]]):
+    """Batches of keys for one process, from any iteration of an epoch on.
+
+    iterations: optimizer steps of an epoch. start_iteration: the first one to make, in this epoch.
+    accumulation: batches of one process and step. max_skip, skip_every: the curriculum,
+    skip = min(max_skip, iteration // skip_every) with iterations counted over all epochs.
+    """
+
+    def __init__(
+        self,
+        *,
+        iterations: int,
+        batch_size: int,
+        accumulation: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
+        epoch: int = 0,
+        start_iteration: int = 0,
+        max_skip: int = 0,
+        skip_every: int = 1,
+    ) -> None:
+        if not 0 <= start_iteration <= iterations:
+            raise ValueError(f"start_iteration={start_iteration}: expected 0..{iterations}")
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank={rank}: expected 0..{world_size - 1}")
+        self.iterations, self.start_iteration = iterations, start_iteration
+        self.batch_size, self.accumulation = batch_size, accumulation
+        self.rank, self.world_size, self.epoch = rank, world_size, epoch
+        self.max_skip, self.skip_every = max_skip, skip_every
+        self.samples_per_iteration = batch_size * accumulation * world_size
+
+    def __len__(self) -> int:
+        return (self.iterations - self.start_iteration) * self.accumulation
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        for iteration in range(self.start_iteration, self.iterations):
+            skip = self.skip_at(self.epoch * self.iterations + iteration)
+            first = iteration * self.samples_per_iteration
+            block = range(first + self.rank, first + self.samples_per_iteration, self.world_size)
+            for start in range(0, len(block), self.batch_size):
+                batch = block[start : start + self.batch_size]
+                yield [SampleKey(self.epoch, index, skip) for index in batch]
+
+    def skip_at(self, iteration: int) -> int:
+        """The skip of an iteration, counted over all epochs."""
+        return min(self.max_skip, iteration // self.skip_every)
 
 
 class ClipLoader:

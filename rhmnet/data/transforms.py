@@ -1,5 +1,7 @@
 """Geometry of a training clip: every augmentation is a 3x3 matrix, composed, and applied once.
 
+`ImageAugmentation` and `VideoAugmentation` are the presets, one a training stage.
+
 Matrices map (x, y, 1) of a source to a target in continuous pixel coordinates: the centre of pixel
 (i, j) lies at (j + 0.5, i + 0.5). A canvas is a frame resized to the configured short side.
 Source: docs/method.md, section 7, "COCO clips" and "Video clips".
@@ -8,9 +10,12 @@ Source: docs/method.md, section 7, "COCO clips" and "Video clips".
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import cv2
 import numpy as np
+
+from rhmnet.config import DataConfig
 
 FLIP_PROBABILITY = 0.5
 AFFINE_PROBABILITY = 0.5  # of each of the four, on each frame
@@ -145,3 +150,61 @@ def warp(source: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.nd
     if np.array_equal(matrix[2], (0.0, 0.0, 1.0)):
         return cv2.warpAffine(source, matrix[:2], size[::-1], flags=flags)
     return cv2.warpPerspective(source, matrix, size[::-1], flags=flags)
+
+
+class Augmentation(Protocol):
+    """How the frames of a clip move, one implementation a training stage."""
+
+    def draw_warps(
+        self, rng: np.random.Generator, canvas: tuple[int, int], length: int
+    ) -> list[np.ndarray] | None:
+        """One matrix a frame, canvas to canvas; None where the draw is degenerate."""
+
+    def draw_rescale(self, rng: np.random.Generator) -> float:
+        """The factor by which the whole clip is resized before a crop is tried."""
+
+    @property
+    def drift(self) -> int:
+        """How far the crop moves from frame to frame, pixels."""
+
+
+class ImageAugmentation:
+    """COCO: a flip, then perspective warps that go on in one direction; one crop for all frames."""
+
+    drift = 0
+
+    def draw_warps(
+        self, rng: np.random.Generator, canvas: tuple[int, int], length: int
+    ) -> list[np.ndarray] | None:
+        """See `Augmentation`."""
+        flip = _draw_flip(rng, canvas)
+        warps = draw_perspectives(rng, canvas, length)
+        return warps and [warp @ flip for warp in warps]
+
+    def draw_rescale(self, rng: np.random.Generator) -> float:
+        """Images keep their size."""
+        return 1.0
+
+
+class VideoAugmentation:
+    """Videos: one flip for all frames, an affine map each, one rescale, and a crop that drifts."""
+
+    def __init__(self, config: DataConfig) -> None:
+        self.drift = config.crop_drift
+        self._translate = config.translate
+
+    def draw_warps(
+        self, rng: np.random.Generator, canvas: tuple[int, int], length: int
+    ) -> list[np.ndarray]:
+        """See `Augmentation`."""
+        flip = _draw_flip(rng, canvas)
+        return [draw_affine(rng, canvas, self._translate) @ flip for _ in range(length)]
+
+    def draw_rescale(self, rng: np.random.Generator) -> float:
+        """See `Augmentation`."""
+        return rng.uniform(*RESCALE_RANGE)
+
+
+def _draw_flip(rng: np.random.Generator, canvas: tuple[int, int]) -> np.ndarray:
+    flipped = rng.random() < FLIP_PROBABILITY
+    return flip_matrix(canvas) if flipped else np.eye(3)

@@ -10,9 +10,9 @@ import torch
 
 from rhmnet.bounds import short
 from rhmnet.config import STRIDE
+from rhmnet.data.davis import Davis
+from rhmnet.data.youtube import SETS
 from rhmnet.errors import InputError, say
-from rhmnet.evaluation.davis import Davis
-from rhmnet.evaluation.youtube import SETS
 from rhmnet.loading import DEFAULT_CONFIG
 from rhmnet.runtime.launcher import read_launcher
 from rhmnet.runtime.options import CommandParser, whole

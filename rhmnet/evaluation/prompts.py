@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rhmnet.data.davis import Davis, DavisVideo
+from rhmnet.data.youtube import YoutubeVideo as YoutubeVideo
+from rhmnet.data.youtube import YoutubeVos
 from rhmnet.errors import InputError
-from rhmnet.evaluation.davis import Davis, Video
-from rhmnet.evaluation.youtube import Video as YoutubeVideo
-from rhmnet.evaluation.youtube import YoutubeVos
 from rhmnet.files.images import read_image
 from rhmnet.files.legend import Legend, PaintOptions
 from rhmnet.files.scribble_file import read_strokes_file
@@ -56,7 +56,7 @@ class Prompt(NamedTuple):
 
 
 def read_prompt(
-    davis: Davis, video: Video, group: int, *, with_bg: bool = False, mask_init: bool = False
+    davis: Davis, video: DavisVideo, group: int, *, with_bg: bool = False, mask_init: bool = False
 ) -> Prompt:
     """Read a video's strokes of one scribble set, or its first mask.
 

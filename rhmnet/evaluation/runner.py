@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from rhmnet.evaluation.davis import Davis, Reading
+from rhmnet.data.davis import Davis
 from rhmnet.evaluation.prompts import Prompt, read_prompt
 from rhmnet.evaluation.report import VideoScores, forget_report
-from rhmnet.evaluation.scoring import score_video
+from rhmnet.evaluation.scoring import Reading, score_video
 from rhmnet.evaluation.sharing import SharedEvaluation, Task, Team
 from rhmnet.evaluation.tracking import VideoTracker
 

@@ -13,11 +13,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from rhmnet.data.davis import open_davis
 from rhmnet.errors import InputError, say
-from rhmnet.evaluation.davis import open_davis, parse_year, reading_of, select
 from rhmnet.evaluation.manifest import check_newer, check_weights
 from rhmnet.evaluation.report import build_report, format_report, write_report
-from rhmnet.evaluation.scoring import score_folder
+from rhmnet.evaluation.scoring import parse_year, reading_of, score_folder, select
 from rhmnet.runtime.options import MOST_WORKERS, CommandParser, whole
 
 

@@ -9,17 +9,60 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from enum import Enum
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from rhmnet.data.davis import YEARS, Davis, DavisVideo
 from rhmnet.errors import InputError
-from rhmnet.evaluation.davis import Davis, Reading, Video
 from rhmnet.evaluation.metrics import frame_scores
 from rhmnet.files.label_maps import read_labels
 
 _CHUNK = 12  # frames a task: few enough to keep every thread busy to the end
+
+
+class Reading(Enum):
+    """Which objects are scored; the value is what reports call it."""
+
+    OBJECTS = "every object by itself (official DAVIS-2017 protocol)"
+    MERGED = "all objects merged into one (official DAVIS-2016 protocol)"
+    OBJECT1 = "object 1 alone (the RHMNet release's reading of DAVIS-2016)"
+
+    def apply(self, labels: np.ndarray) -> np.ndarray:
+        """uint8 [H, W] label map -> the same with the objects that this reading scores, from 1."""
+        if self is Reading.OBJECTS:
+            return labels
+        kept = labels > 0 if self is Reading.MERGED else labels == 1
+        return kept.view(np.uint8)
+
+
+def reading_of(year: int, davis16: str) -> Reading:
+    """The protocol of a year; `davis16` (merged or object1) decides for 2016."""
+    return Reading.OBJECTS if year == 2017 else Reading[davis16.upper()]
+
+
+def parse_year(text: str) -> int:
+    """16, 17, 2016 or 2017 -> the year."""
+    years = {str(y)[-n:]: y for y in YEARS for n in (2, 4)}
+    if text not in years:
+        raise InputError(f"--year {text}: expected 16 or 17")
+    return years[text]
+
+
+def select(names: Sequence[str], start: int | None, end: int | None, only: str | None) -> list[str]:
+    """The slice [start:end] of a list of videos, or the one named `only`."""
+    if only is not None:
+        if only not in names:
+            raise InputError(f"--video_name {only}: not in the list; there are {', '.join(names)}")
+        return [only]
+    chosen = list(names[start:end])
+    if not chosen:
+        raise InputError(
+            f"--start {start} --end {end}: no video among the {len(names)} of the list"
+        )
+    return chosen
 
 
 def score_folder(
@@ -58,7 +101,7 @@ def score_folder(
     }
 
 
-def score_video(davis: Davis, video: Video, folder: Path, reading: Reading) -> np.ndarray:
+def score_video(davis: Davis, video: DavisVideo, folder: Path, reading: Reading) -> np.ndarray:
     """J and F of one video's masks: float64 [2, N, T - 2]; see `score_folder`."""
     _check_masks(video, folder)
     num_objects, limit = _objects(davis, video, reading)
@@ -78,7 +121,7 @@ def check_complete(name: str, frames: Sequence[str], folder: Path) -> None:
         )
 
 
-def _check_masks(video: Video, folder: Path) -> None:
+def _check_masks(video: DavisVideo, folder: Path) -> None:
     check_complete(video.name, [path.stem for path in video.annotations], folder)
 
 
@@ -88,7 +131,7 @@ def _cores() -> int:
 
 
 def _submit(
-    pool: Executor, davis: Davis, video: Video, folder: Path, reading: Reading
+    pool: Executor, davis: Davis, video: DavisVideo, folder: Path, reading: Reading
 ) -> list[Future]:
     num_objects, limit = _objects(davis, video, reading)
     scored = video.annotations[1:-1]
@@ -100,7 +143,7 @@ def _submit(
     ]
 
 
-def _objects(davis: Davis, video: Video, reading: Reading) -> tuple[int, int | None]:
+def _objects(davis: Davis, video: DavisVideo, reading: Reading) -> tuple[int, int | None]:
     """Number of objects scored, and the largest id that a mask may hold.
 
     None where the annotations are binary: they don't say how many objects a system followed.

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rhmnet.config import Config
+from rhmnet.data.davis import DavisError, open_davis
 from rhmnet.errors import InputError
-from rhmnet.evaluation.davis import DavisError, open_davis, reading_of
 from rhmnet.evaluation.report import build_report, write_report
 from rhmnet.evaluation.runner import Evaluation
+from rhmnet.evaluation.scoring import reading_of
 from rhmnet.evaluation.sharing import Task, Team
 from rhmnet.model import RHMNet
 from rhmnet.tracker import Tracker

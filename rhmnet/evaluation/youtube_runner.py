@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rhmnet.data.youtube import Object, YoutubeVideo, YoutubeVos
 from rhmnet.errors import InputError
 from rhmnet.evaluation.manifest import videos_in
 from rhmnet.evaluation.metrics import frame_scores
@@ -18,7 +19,6 @@ from rhmnet.evaluation.results import write_zip
 from rhmnet.evaluation.scoring import check_complete, read_prediction
 from rhmnet.evaluation.sharing import SharedEvaluation, Task, Team
 from rhmnet.evaluation.tracking import VideoTracker
-from rhmnet.evaluation.youtube import Object, Video, YoutubeVos
 from rhmnet.files.label_maps import read_labels
 from rhmnet.files.writing import remove
 
@@ -99,7 +99,7 @@ class YoutubeEvaluation(SharedEvaluation):
         return f"wrote {self.zip_path} for the server: {len(masks)} masks of {len(names)} videos"
 
 
-def score_objects(video: Video, folder: Path) -> list[ObjectScores]:
+def score_objects(video: YoutubeVideo, folder: Path) -> list[ObjectScores]:
     """J and F of a video's masks, object by object; none without dense annotations.
 
     folder: holds `<frame>.png`. Raises InputError that names a file with labels out of range.
@@ -114,7 +114,7 @@ def score_objects(video: Video, folder: Path) -> list[ObjectScores]:
     ]
 
 
-def _score_frame(video: Video, path: Path, folder: Path) -> np.ndarray:
+def _score_frame(video: YoutubeVideo, path: Path, folder: Path) -> np.ndarray:
     """float64 [2, N]."""
     annotation = read_labels(path)
     largest = int(annotation.max())

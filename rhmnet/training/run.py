@@ -11,8 +11,7 @@ from pathlib import Path
 from torch import nn
 from torch.amp import GradScaler
 
-from rhmnet.data.dataset import build_dataset
-from rhmnet.data.loader import build_loader, iterations_per_epoch
+from rhmnet.data.loader import build_dataset, build_loader, iterations_per_epoch
 from rhmnet.errors import InputError
 from rhmnet.files.locking import alone_in
 from rhmnet.files.writing import make_folder, remove_unfinished

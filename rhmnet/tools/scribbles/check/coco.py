@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rhmnet.data.readers import CocoScribbles
+from rhmnet.data.coco import CocoScribbles
 from rhmnet.errors import InputError
 from rhmnet.files.listing import MAP_SUFFIXES, walk
 from rhmnet.labels import RELEASE_CHANNELS

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as rle_tools
 
+from rhmnet.data.coco import CocoImage, Instance, checked_outline, read_instances
 from rhmnet.errors import InputError
-from rhmnet.files.coco_instances import CocoImage, Instance, checked_outline, read_instances
 from rhmnet.tools.scribbles.sources.scene import Scene
 
 

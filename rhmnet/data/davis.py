@@ -1,34 +1,93 @@
-"""The DAVIS validation tree: lists, frames, dense annotations and drawn scribbles.
+"""DAVIS: where everything lies, the training videos, and the lists that are evaluated.
 
     ImageSets/<year>/<set>.txt          one video a line
     JPEGImages/480p/<video>/*.jpg       frames; .png and .jpeg as well
-    Annotations/480p/<video>/*.png      label maps, one a frame
+    Annotations/480p/<video>/*.png      label maps, one a frame; only ever scored against
+    train_scribbles/<video>/*.bmp       for training, one a frame; .png as well
     valid_scribbles{0..4}/<video>.bmp   or <video>/00000.bmp, the first frame's name; .png as well
 
-DAVIS-2016 writes its one object as 255. The videos of DAVIS-2016 that DAVIS-2017 annotates object
-by object can be read in two ways (docs/method.md, section 9): see `Reading`.
+DAVIS-2016 writes its one object as 255.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from rhmnet.data.sources import VideoScribbles, where_from
 from rhmnet.errors import InputError
 from rhmnet.files.label_maps import read_labels
 from rhmnet.files.listing import FRAME_SUFFIXES, MAP_SUFFIXES, list_files
 from rhmnet.files.text import read_list
 
+DAVIS = "DAVIS"
+"""The folder's name under `data.root`."""
 YEARS = (2016, 2017)
 _BINARY_OBJECT = 255
-_RESOLUTION = "480p"
+
+
+@dataclass(frozen=True)
+class DavisFolder:
+    """Where everything lies below a DAVIS folder."""
+
+    root: Path
+
+    @property
+    def images(self) -> Path:
+        return self.root / "JPEGImages" / "480p"
+
+    @property
+    def annotations(self) -> Path:
+        return self.root / "Annotations" / "480p"
+
+    @property
+    def train_scribbles(self) -> Path:
+        return self.root / "train_scribbles"
+
+    def valid_scribbles(self, group: int) -> Path:
+        return self.root / f"valid_scribbles{group}"
+
+    def list_file(self, year: int, split: str) -> Path:
+        """The names of the videos of `train`, `val` or another list."""
+        return self.root / "ImageSets" / str(year) / f"{split}.txt"
+
+    def groups(self) -> list[int]:
+        """Numbers of the `valid_scribbles<k>` folders that exist."""
+        folders = [p.name for p in self.root.glob("valid_scribbles*") if p.is_dir()]
+        numbers = [re.fullmatch(r"valid_scribbles(\d+)", name) for name in folders]
+        return sorted(int(match[1]) for match in numbers if match)
+
+    def scribble(self, name: str, group: int, first: str = "00000") -> Path:
+        """The file that holds a video's strokes on its first frame, in the given scribble set.
+
+        first: the name of that frame, without suffix.
+        """
+        folder = self.valid_scribbles(group)
+        ends = dict.fromkeys(("", f"/{first}", "/00000"))
+        choices = [f"{name}{end}{suffix}" for suffix in MAP_SUFFIXES for end in ends]
+        for choice in choices:
+            if (folder / choice).is_file():
+                return folder / choice
+        raise InputError(f"{folder}: no scribble of {name}; expected one of {', '.join(choices)}")
+
+
+def open_davis_training(root: Path, min_length: int) -> VideoScribbles:
+    """The training videos under `root`, the folder that holds `DAVIS`; see `VideoScribbles`."""
+    folder = DavisFolder(root / DAVIS)
+    listing = folder.list_file(2017, "train")
+    if not listing.is_file():
+        raise InputError(f"{listing}: no such file; {where_from(DAVIS)}")
+    names = read_list(listing)
+    if not names:
+        raise InputError(f"{listing}: names no video; expected one name a line")
+    return VideoScribbles(
+        DAVIS, folder.images, folder.train_scribbles, names, min_length=min_length
+    )
 
 
 class DavisError(InputError):
@@ -38,22 +97,7 @@ class DavisError(InputError):
     """The message without its remedy, which names options that only the evaluation has."""
 
 
-class Reading(Enum):
-    """Which objects are scored; the value is what reports call it."""
-
-    OBJECTS = "every object by itself (official DAVIS-2017 protocol)"
-    MERGED = "all objects merged into one (official DAVIS-2016 protocol)"
-    OBJECT1 = "object 1 alone (the RHMNet release's reading of DAVIS-2016)"
-
-    def apply(self, labels: np.ndarray) -> np.ndarray:
-        """uint8 [H, W] label map -> the same with the objects that this reading scores, from 1."""
-        if self is Reading.OBJECTS:
-            return labels
-        kept = labels > 0 if self is Reading.MERGED else labels == 1
-        return kept.view(np.uint8)
-
-
-class Video(NamedTuple):
+class DavisVideo(NamedTuple):
     """One video's files, in order; as many annotations as frames, of the same names."""
 
     name: str
@@ -76,25 +120,24 @@ class Annotation(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Davis:
+class Davis(DavisFolder):
     """One list of videos of a DAVIS folder. Use `open_davis`, which checks that it is there."""
 
-    root: Path
     year: int
     split: str
 
     def names(self) -> list[str]:
         """The list's videos, in its order."""
-        path = self.root / "ImageSets" / str(self.year) / f"{self.split}.txt"
+        path = self.list_file(self.year, self.split)
         names = read_list(path)
         if not names:
             raise InputError(f"{path}: no videos in it; expected one name a line")
         return names
 
-    def video(self, name: str) -> Video:
+    def video(self, name: str) -> DavisVideo:
         """Find a video's files. Raises InputError that names it where frames and masks differ."""
-        frames = _files(self.root / "JPEGImages" / _RESOLUTION / name, FRAME_SUFFIXES)
-        annotations = _files(self.root / "Annotations" / _RESOLUTION / name, (".png",))
+        frames = _files(self.images / name, FRAME_SUFFIXES)
+        annotations = _files(self.annotations / name, (".png",))
         lone = sorted({p.stem for p in frames} ^ {p.stem for p in annotations})
         if lone:
             raise InputError(
@@ -107,9 +150,9 @@ class Davis:
                 f"video {name}: {len(frames)} frames; expected 3 or more, since the first and the "
                 "last are not scored"
             )
-        return Video(name, frames, annotations)
+        return DavisVideo(name, frames, annotations)
 
-    def first_annotation(self, video: Video) -> Annotation:
+    def first_annotation(self, video: DavisVideo) -> Annotation:
         """The label map that says which objects a video has. Raises InputError if it is empty."""
         annotation = self.annotation(video.annotations[0])
         if not annotation.labels.any():
@@ -131,73 +174,28 @@ class Davis:
             raise InputError(f"{path}: 255 beside other labels; expected 0 and 255, or ids 1..N")
         return Annotation(foreign.view(np.uint8), binary=True)
 
-    def groups(self) -> list[int]:
-        """Numbers of the `valid_scribbles<k>` folders that exist."""
-        folders = [p.name for p in self.root.glob("valid_scribbles*") if p.is_dir()]
-        numbers = [re.fullmatch(r"valid_scribbles(\d+)", name) for name in folders]
-        return sorted(int(match[1]) for match in numbers if match)
-
-    def scribble(self, name: str, group: int, first: str = "00000") -> Path:
-        """The file that holds a video's strokes on its first frame, in the given scribble set.
-
-        first: the name of that frame, without suffix.
-        """
-        folder = self.root / f"valid_scribbles{group}"
-        ends = dict.fromkeys(("", f"/{first}", "/00000"))
-        choices = [f"{name}{end}{suffix}" for suffix in MAP_SUFFIXES for end in ends]
-        for choice in choices:
-            if (folder / choice).is_file():
-                return folder / choice
-        raise InputError(f"{folder}: no scribble of {name}; expected one of {', '.join(choices)}")
-
 
 def open_davis(root: str | Path, year: int | None = None, split: str = "val") -> Davis:
     """Find a list of videos; the newest year that has it, where none is given.
 
     Raises InputError that names what is missing and which lists there are.
     """
-    root = Path(root)
+    folder = DavisFolder(Path(root))
+    root = folder.root
     if not (root / "ImageSets").is_dir():
         raise _error(
             f"{root}: not a DAVIS folder (no ImageSets in it)",
             "give the folder that holds ImageSets, JPEGImages and Annotations as --data-root",
         )
     for candidate in [year] if year else sorted(YEARS, reverse=True):
-        if (root / "ImageSets" / str(candidate) / f"{split}.txt").is_file():
+        if folder.list_file(candidate, split).is_file():
             return Davis(root, candidate, split)
-    wanted = root / "ImageSets" / str(year or f"<{'|'.join(map(str, YEARS))}>") / f"{split}.txt"
+    wanted = folder.list_file(year or f"<{'|'.join(map(str, YEARS))}>", split)
     found = [p.relative_to(root).as_posix() for p in sorted(root.glob("ImageSets/*/*.txt"))]
     raise _error(
         f"{wanted}: no such file; there is {', '.join(found) or 'no list at all'}",
         "choose with --year 16|17 and --set",
     )
-
-
-def parse_year(text: str) -> int:
-    """16, 17, 2016 or 2017 -> the year."""
-    years = {str(y)[-n:]: y for y in YEARS for n in (2, 4)}
-    if text not in years:
-        raise InputError(f"--year {text}: expected 16 or 17")
-    return years[text]
-
-
-def reading_of(year: int, davis16: str) -> Reading:
-    """The protocol of a year; `davis16` (merged or object1) decides for 2016."""
-    return Reading.OBJECTS if year == 2017 else Reading[davis16.upper()]
-
-
-def select(names: Sequence[str], start: int | None, end: int | None, only: str | None) -> list[str]:
-    """The slice [start:end] of a list of videos, or the one named `only`."""
-    if only is not None:
-        if only not in names:
-            raise InputError(f"--video_name {only}: not in the list; there are {', '.join(names)}")
-        return [only]
-    chosen = list(names[start:end])
-    if not chosen:
-        raise InputError(
-            f"--start {start} --end {end}: no video among the {len(names)} of the list"
-        )
-    return chosen
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> tuple[Path, ...]:

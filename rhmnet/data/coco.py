@@ -1,7 +1,12 @@
-"""COCO instance files: every image with its objects' outlines, checked before they are decoded.
+"""COCO: the list of scribbled images that pre-training reads, and the instance files behind it.
 
-pycocotools trusts what it is given: NaN ends the process, far coordinates take all memory, and run
-lengths of too few pixels are filled up with what lies in memory. So nothing reaches it unchecked.
+    COCO_scribbles.json     {"images": [{"file_name", "anno_name", "num_objects"}, ...]}
+    images/<file_name>      of the list
+    scribbles/<anno_name>   label maps
+
+Instance files, instances_*.json, hold every image's objects as outlines, checked before they are
+decoded: pycocotools trusts what it is given. NaN ends the process, far coordinates take all memory,
+and run lengths of too few pixels are filled up with what lies in memory.
 """
 
 from __future__ import annotations
@@ -13,17 +18,75 @@ from typing import Any
 
 import numpy as np
 
+from rhmnet.data.sources import Frame, where_from
 from rhmnet.errors import InputError
 from rhmnet.files.decoding import MAX_PIXELS
 from rhmnet.files.json_files import read_json
 from rhmnet.files.names import check_name, from_windows
 
+COCO = "COCO"
+"""The folder's name under `data.root`."""
+LIST = "COCO_scribbles.json"
 WANTED = "a COCO instance file, instances_*.json with images and annotations"
 LONGEST_OUTLINE = 4_000_000
 """Pixels along one polygon: drawing it takes some hundred bytes for each."""
 _LONGEST_NUMBER = 7  # characters of one run length, five bits each
 _brief = reprlib.Repr()  # of what a file holds: it may be huge
 _brief.maxstring = 60
+
+
+@dataclass(frozen=True)
+class CocoFolder:
+    """Where everything lies below a COCO folder."""
+
+    root: Path
+
+    @property
+    def list_file(self) -> Path:
+        return self.root / LIST
+
+    @property
+    def images(self) -> Path:
+        return self.root / "images"
+
+    @property
+    def scribbles(self) -> Path:
+        return self.root / "scribbles"
+
+
+class CocoScribbles:
+    """COCO's scribbled images: a sequence of `Frame`, in the order of COCO_scribbles.json.
+
+    root: the COCO folder.
+    Raises InputError for a missing or malformed list, naming the entry.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._folder = CocoFolder(root)
+        path = self._folder.list_file
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; {where_from(COCO)}")
+        content = read_json(path, '{"images": [...]}')
+        if "images" not in content:
+            raise InputError(f'{path}: expected {{"images": [...]}}, found no images')
+        entries = content["images"]
+        if not isinstance(entries, list) or not entries:
+            raise InputError(f"{path}: lists no image; expected at least one")
+        self._entries = [_coco_entry(path, index, entry) for index, entry in enumerate(entries)]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, index: int) -> Frame:
+        image, scribble, num_objects = self._entries[index]
+        folder = self._folder
+        return Frame(folder.images / image, folder.scribbles / scribble, num_objects)
+
+
+def open_coco(root: Path) -> CocoScribbles:
+    """The pre-training images under `root`, the folder that holds `COCO`."""
+    return CocoScribbles(root / COCO)
 
 
 @dataclass(frozen=True)
@@ -212,3 +275,18 @@ def _instance(entry: dict, index: int, path: Path) -> Instance:
             f"{path}: annotations[{index}]: iscrowd is {_brief.repr(crowd)}; expected 0 or 1"
         )
     return Instance(entry.get("id"), entry.get("segmentation"), bool(crowd))
+
+
+def _coco_entry(path: Path, index: int, entry: object) -> tuple[str, str, int]:
+    where = f"{path}: images[{index}]"
+    try:
+        image, scribble, num_objects = (
+            entry[key] for key in ("file_name", "anno_name", "num_objects")
+        )
+        fits = isinstance(image, str) and isinstance(scribble, str) and 0 <= int(num_objects) < 255
+    except (KeyError, TypeError, ValueError, OverflowError):
+        fits = False
+    if fits:
+        image, scribble = (from_windows(check_name(name, where)) for name in (image, scribble))
+        return image, scribble, int(num_objects)
+    raise InputError(f"{where} is {entry!r:.120}; expected file_name, anno_name and num_objects")

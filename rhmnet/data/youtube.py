@@ -1,13 +1,14 @@
-"""The YouTube-VOS tree: meta.json, frames, scribbles and, where there are any, dense annotations.
+"""YouTube-VOS: where everything lies, the training videos, and the parts that are evaluated.
 
     <part>/meta.json                            objects of each video, their categories and frames
     <part>/JPEGImages/<video>/<frame>.jpg
     <part>_all_frames/JPEGImages/...            every frame of the film, as the official archive
     <part>/Annotations/<video>/<frame>.png      label maps
-    <part>_scribbles/<video>/<frame>.bmp        at the frames where objects first appear; .png too
+    <part>_scribbles/<video>/<frame>.bmp        of every frame for training, else of those at which
+                                                objects first appear; .png as well
 
-<part> is valid, test or train. The official `valid/Annotations` hold the frames at which objects
-appear alone; scores need one for every frame.
+<part> is valid, test or train; training reads no meta.json. The official `valid/Annotations` hold
+the frames at which objects appear alone; scores need one for every frame.
 """
 
 from __future__ import annotations
@@ -18,14 +19,54 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rhmnet.data.sources import VideoScribbles
 from rhmnet.errors import InputError
 from rhmnet.files.json_files import read_json
 from rhmnet.files.listing import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, natural_key
 from rhmnet.files.names import check_name
 from rhmnet.labels import MAX_OBJECTS
 
+YOUTUBE = "Youtube-VOS"
+"""The folder's name under `data.root`."""
+FRAME_SPACING = 5
+"""Frames of the film from one annotated frame to the next."""
 SETS = {"val": "valid", "test": "test", "train-split": "train"}
 """{--set: folder of the tree}; train-split is those training videos that have dense masks."""
+
+
+@dataclass(frozen=True)
+class YoutubeFolder:
+    """Where everything lies below a YouTube-VOS folder; `part` is valid, test or train."""
+
+    root: Path
+
+    def meta(self, part: str) -> Path:
+        return self.root / part / "meta.json"
+
+    def images(self, part: str) -> Path:
+        return self.root / part / "JPEGImages"
+
+    def every_image(self, part: str) -> Path:
+        """All frames of the film, which need not be there."""
+        return self.root / f"{part}_all_frames" / "JPEGImages"
+
+    def annotations(self, part: str) -> Path:
+        return self.root / part / "Annotations"
+
+    def scribbles(self, part: str) -> Path:
+        return self.root / f"{part}_scribbles"
+
+
+def open_youtube_training(root: Path, min_length: int) -> VideoScribbles:
+    """The training videos under `root`, the folder that holds `Youtube-VOS`."""
+    folder = YoutubeFolder(root / YOUTUBE)
+    return VideoScribbles(
+        YOUTUBE,
+        folder.images("train"),
+        folder.scribbles("train"),
+        min_length=min_length,
+        frame_spacing=FRAME_SPACING,
+    )
 
 
 class Object(NamedTuple):
@@ -37,7 +78,7 @@ class Object(NamedTuple):
     """The frame at which it appears, without suffix."""
 
 
-class Video(NamedTuple):
+class YoutubeVideo(NamedTuple):
     """One video's files, in order."""
 
     name: str
@@ -63,10 +104,9 @@ class Video(NamedTuple):
 
 
 @dataclass(frozen=True)
-class YoutubeVos:
+class YoutubeVos(YoutubeFolder):
     """One part of a YouTube-VOS folder. Use `open_youtube_vos`, which checks that it is there."""
 
-    root: Path
     part: str
     """valid, test or train."""
     all_frames: bool = False
@@ -76,7 +116,7 @@ class YoutubeVos:
         """The videos, in alphabetical order."""
         names = sorted(self._videos)
         if self.part == "train":
-            dense = self.root / "train" / "Annotations"
+            dense = self.annotations("train")
             names = [name for name in names if (dense / name).is_dir()]
             if not names:
                 raise InputError(
@@ -87,7 +127,7 @@ class YoutubeVos:
             raise InputError(f"{self._meta_path}: no videos in it; expected at least one")
         return names
 
-    def video(self, name: str) -> Video:
+    def video(self, name: str) -> YoutubeVideo:
         """Find a video's files. Raises InputError that names what is missing."""
         objects, wanted = self._objects(name)
         folder = self._images / name
@@ -107,11 +147,11 @@ class YoutubeVos:
                 images[s] for s in stems[stems.index(wanted[0]) : stems.index(wanted[-1]) + 1]
             )
         annotations = self._annotations(name, objects, wanted)
-        return Video(name, frames, masked, annotations, objects)
+        return YoutubeVideo(name, frames, masked, annotations, objects)
 
     def scribble(self, name: str, frame: str, numbers: list[int]) -> Path:
         """The file with the strokes of the objects that appear at a frame."""
-        folder = self.root / f"{self.part}_scribbles" / name
+        folder = self.scribbles(self.part) / name
         for suffix in MAP_SUFFIXES:
             path = folder / f"{frame}{suffix}"
             if path.is_file():
@@ -123,7 +163,7 @@ class YoutubeVos:
 
     def seen_categories(self) -> set[str] | None:
         """The categories of the training videos (train/meta.json); None where there is no list."""
-        path = self.root / "train" / "meta.json"
+        path = self.meta("train")
         if not path.is_file():
             return None
         objects = (o for v in _read_meta(path).values() for o in _entries(path, v).values())
@@ -135,12 +175,12 @@ class YoutubeVos:
 
     @property
     def _meta_path(self) -> Path:
-        return self.root / self.part / "meta.json"
+        return self.meta(self.part)
 
     @property
     def _images(self) -> Path:
-        every = self.root / f"{self.part}_all_frames" / "JPEGImages"
-        return every if self.all_frames and every.is_dir() else self.root / self.part / "JPEGImages"
+        every = self.every_image(self.part)
+        return every if self.all_frames and every.is_dir() else self.images(self.part)
 
     def _objects(self, name: str) -> tuple[tuple[Object, ...], list[str]]:
         """A video's objects, and the frames of any of them, in order."""
@@ -163,7 +203,7 @@ class YoutubeVos:
         self, name: str, objects: tuple[Object, ...], wanted: list[str]
     ) -> tuple[Path, ...]:
         """A label map a frame; none where there are only those at which objects appear."""
-        folder = self.root / self.part / "Annotations" / name
+        folder = self.annotations(self.part) / name
         present = by_stem(folder, (".png",))
         missing = [frame for frame in wanted if frame not in present]
         if not missing:
@@ -179,9 +219,10 @@ class YoutubeVos:
 def open_youtube_vos(root: str | Path, set_name: str, all_frames: bool = False) -> YoutubeVos:
     """Find a part of the tree. set_name: a key of SETS. Raises InputError if it is not there."""
     root, part = Path(root), SETS[set_name]
-    if not (root / part / "meta.json").is_file():
+    meta = YoutubeFolder(root).meta(part)
+    if not meta.is_file():
         raise InputError(
-            f"{root / part / 'meta.json'}: no such file; give the folder that holds {part}/ and "
+            f"{meta}: no such file; give the folder that holds {part}/ and "
             f"{part}_scribbles/ as --data-root"
         )
     return YoutubeVos(root, part, all_frames)
