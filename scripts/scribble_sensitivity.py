@@ -35,10 +35,9 @@ import torch
 
 import rhmnet
 from rhmnet.config import STRIDE
-from rhmnet.data.davis import Davis, open_davis
+from rhmnet.data.davis import Davis, open_davis, read_prompt
 from rhmnet.errors import InputError, say
 from rhmnet.evaluation.command import choose_device, davis_parser, parse
-from rhmnet.evaluation.prompts import read_prompt
 from rhmnet.evaluation.report import VideoScores, global_row, object_rows
 from rhmnet.evaluation.runner import Evaluation
 from rhmnet.evaluation.scoring import parse_year, reading_of, select

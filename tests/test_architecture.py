@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "losses": BASE | {"precision"},
     "visualize": BASE,
     "files": BASE | {"files", "inputs"},
-    "data": BASE | {"data", "files"},
+    "data": BASE | {"data", "files", "inputs"},
     "training": BASE
     | {"training", "model", "losses", "data", "files", "checkpoint", "checkpoint_keys"}
     | {"checkpoint_values"}

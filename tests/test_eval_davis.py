@@ -21,10 +21,9 @@ from davis_files import (
 
 from rhmnet.data.davis import open_davis
 from rhmnet.errors import InputError
-from rhmnet.evaluation.results import write_mask
 from rhmnet.evaluation.runner import Evaluation
 from rhmnet.evaluation.scoring import Reading, score_folder
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.label_maps import read_labels, write_mask
 
 
 def run(monkeypatch, tmp_path: Path, *options: str) -> None:

@@ -10,13 +10,12 @@ import pytest
 from davis_files import FRAMES, make_davis, masks_of, save
 from PIL import Image
 
-from rhmnet.data.davis import open_davis
-from rhmnet.data.youtube import open_youtube_vos
+from rhmnet.data.davis import open_davis, read_prompt
+from rhmnet.data.youtube import open_youtube_vos, read_late_prompt
 from rhmnet.errors import InputError
-from rhmnet.evaluation.prompts import read_late_prompt, read_prompt
-from rhmnet.evaluation.results import write_mask
 from rhmnet.evaluation.scoring import Reading, score_folder
 from rhmnet.evaluation.youtube_runner import score_objects
+from rhmnet.files.label_maps import write_mask
 from rhmnet.tools.scribbles.check.trees import check_root
 from rhmnet.tools.scribbles.sources.maps import video_jobs
 

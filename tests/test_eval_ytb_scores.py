@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from davis_files import save
 
-from rhmnet.data.youtube import Object, open_youtube_vos
+from rhmnet.data.youtube import Object, open_youtube_vos, read_late_prompt
 from rhmnet.errors import InputError
-from rhmnet.evaluation.prompts import read_late_prompt
-from rhmnet.evaluation.results import write_mask
 from rhmnet.evaluation.youtube_report import build_report, format_report, table_rows
 from rhmnet.evaluation.youtube_runner import ObjectScores, score_objects
+from rhmnet.files.label_maps import write_mask
 from rhmnet.inputs import capped_size, resize_labels
 
 FRAMES = ["00000", "00005", "00010"]

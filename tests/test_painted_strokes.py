@@ -12,9 +12,8 @@ import pytest
 from PIL import Image
 
 import rhmnet
-from rhmnet.data.davis import Davis, DavisVideo
+from rhmnet.data.davis import Davis, DavisVideo, read_prompt
 from rhmnet.errors import InputError
-from rhmnet.evaluation.prompts import read_prompt
 from rhmnet.files.colour import names_of
 from rhmnet.files.legend import Legend, PaintOptions
 from rhmnet.files.premultiplied import straightened

@@ -13,10 +13,9 @@ from PIL import Image
 
 from rhmnet.data.coco import open_coco
 from rhmnet.data.davis import open_davis as open_davis_validation
-from rhmnet.data.davis import open_davis_training
+from rhmnet.data.davis import open_davis_training, read_prompt
 from rhmnet.data.youtube import open_youtube_training
 from rhmnet.errors import InputError
-from rhmnet.evaluation.prompts import read_prompt
 from rhmnet.files.label_maps import read_labels
 from rhmnet.tools.scribbles.arrange import arrange
 from rhmnet.tools.scribbles.check.trees import check_own, check_root

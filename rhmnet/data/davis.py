@@ -12,6 +12,7 @@ DAVIS-2016 writes its one object as 255.
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,11 +20,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rhmnet.data.sources import VideoScribbles, where_from
+from rhmnet.data.sources import Prompt, VideoScribbles, read_painted, size_text, where_from
 from rhmnet.errors import InputError
 from rhmnet.files.label_maps import read_labels
 from rhmnet.files.listing import FRAME_SUFFIXES, MAP_SUFFIXES, list_files
 from rhmnet.files.text import read_list
+from rhmnet.labels import BACKGROUND, MAX_OBJECTS, UNLABELLED, from_disk
 
 DAVIS = "DAVIS"
 """The folder's name under `data.root`."""
@@ -215,3 +217,67 @@ def _error(found: str, remedy: str) -> DavisError:
     error = DavisError(f"{found}; {remedy}")
     error.found = found
     return error
+
+
+def read_prompt(
+    davis: Davis, video: DavisVideo, group: int, *, with_bg: bool = False, mask_init: bool = False
+) -> Prompt:
+    """Read a video's strokes of one scribble set, or its first mask.
+
+    with_bg: keep the background strokes, which the release drops (the whole background of a mask).
+    mask_init: start from the dense mask of the first frame.
+    Raises InputError that names the file for strokes of another size than the annotations, without
+    an object, or with a label out of range.
+    """
+    first = video.annotations[0]
+    annotation = davis.first_annotation(video)
+    num_objects = int(annotation.labels.max())
+    if mask_init:
+        scribble, path = annotation.labels, first
+        if with_bg:
+            scribble = np.where(scribble == UNLABELLED, np.uint8(BACKGROUND), scribble)
+    else:
+        path = davis.scribble(video.name, group, video.frames[0].stem)
+        strokes = read_painted(path, video.frames[0], None if annotation.binary else num_objects)
+        if strokes.shape != annotation.labels.shape:
+            raise InputError(
+                f"{path}: {size_text(strokes)} pixels, but the frames of {video.name} have "
+                f"{size_text(annotation.labels)}; draw the strokes on the first frame as it is"
+            )
+        if annotation.binary:
+            num_objects = _objects_of(strokes, path)
+        try:
+            scribble = from_disk(strokes, num_objects)
+        except ValueError as error:
+            raise InputError(f"{path}: {error} (objects as in {first})") from None
+        if not with_bg:
+            scribble = np.where(scribble == BACKGROUND, np.uint8(UNLABELLED), scribble)
+    if not ((scribble != UNLABELLED) & (scribble != BACKGROUND)).any():
+        raise InputError(f"{path}: empty: no object in it; expected labels 1..N for objects")
+    return Prompt(scribble, num_objects, path)
+
+
+def _objects_of(strokes: np.ndarray, path: Path) -> int:
+    """N where annotations don't say: they are binary, but the strokes tell objects apart.
+
+    The largest label is then the background, unless that is 255; none below it may be left out.
+    Where it could as well be an object, how it was read is told.
+    """
+    values = np.unique(strokes[(strokes != UNLABELLED) & (strokes != BACKGROUND)])
+    if len(values) == 0:
+        return 1
+    largest = int(values[-1])
+    if largest != len(values) or largest > MAX_OBJECTS + 1:
+        raise InputError(
+            f"{path}: label {largest} is out of range: there are strokes of "
+            f"{', '.join(map(str, values))}; expected 1..N for objects, then N + 1 for background"
+        )
+    if largest == 1 or BACKGROUND in strokes:
+        return largest
+    warnings.warn(
+        f"{path}: label {largest}, the largest, is read as the background, as in the release (the "
+        "annotations are binary and do not tell); if it is an object's, give background strokes "
+        "255",
+        stacklevel=3,
+    )
+    return largest - 1

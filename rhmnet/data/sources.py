@@ -1,15 +1,19 @@
-"""Scribbled frames: what a scribble on disk says, and which frames a clip is made of.
+"""Scribbles as data sets hold them, and which frames a training clip is made of.
 
 A stage draws its clips from COCO's shuffled images, or from videos of data sets drawn by weight. A
 source offers draws without end: the clip is made of the first that is accepted (docs/method.md,
-section 7). Only scribbles are ever opened: no dense mask has a part in training.
+section 7). Only scribbles are ever opened: no dense mask has a part in training. A `Prompt` is what
+a video of a benchmark is tracked from.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -17,8 +21,11 @@ import numpy as np
 from rhmnet.config import DataConfig
 from rhmnet.data.transforms import Augmentation, ImageAugmentation, VideoAugmentation
 from rhmnet.errors import InputError, shown
+from rhmnet.files.images import read_image
 from rhmnet.files.label_maps import read_labels
+from rhmnet.files.legend import Legend, PaintOptions
 from rhmnet.files.listing import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, list_folders
+from rhmnet.files.scribble_file import read_strokes_file
 from rhmnet.labels import RELEASE_CHANNELS
 
 COCO_OBJECTS = RELEASE_CHANNELS - 2
@@ -138,6 +145,61 @@ class VideoScribbles:
 def where_from(name: str) -> str:
     """The remedy where a data set's files are not found."""
     return f"put {name} there (README, data), or set data.root to the folder that holds {name}"
+
+
+class Appearance(NamedTuple):
+    """The strokes of objects that appear on a later frame."""
+
+    scribble: np.ndarray
+    """uint8 [H, W], 0 no stroke, else the object."""
+    path: Path
+    """The file it was read from."""
+
+
+class Prompt(NamedTuple):
+    """The tracker's input, on the first frame and where further objects appear."""
+
+    scribble: np.ndarray
+    """uint8 [H, W], 0 no stroke, 1..N objects, 255 background, on the first frame."""
+    num_objects: int
+    path: Path
+    """The file it was read from."""
+    later: Mapping[str, Appearance] = MappingProxyType({})
+    """{stem of the frame: strokes on it}."""
+
+    @property
+    def paths(self) -> list[Path]:
+        """All files it was read from."""
+        return [self.path, *(appearance.path for appearance in self.later.values())]
+
+    def strokes_on(self, index: int, frame: Path) -> np.ndarray | None:
+        """The strokes on a frame, the index-th of its video; None for most."""
+        if index == 0:
+            return self.scribble
+        appearance = self.later.get(frame.stem)
+        return appearance and appearance.scribble
+
+
+def read_painted(
+    path: Path, frame: Path | None, num_objects: int | None, legend: Legend | None = None
+) -> np.ndarray:
+    """Labels of a map, or of strokes painted in colours, which are told once."""
+    read_frame = functools.partial(read_image, frame) if frame else None
+    options = PaintOptions(read_frame, None, num_objects, legend or Legend())
+    try:
+        labels, how, _ = read_strokes_file(path, options)
+    except InputError as error:
+        if "--background-color" in str(error):
+            raise InputError(f"{error} of scripts/convert_scribbles.py") from None
+        raise
+    if how:
+        warnings.warn(f"{path}: {how}", stacklevel=2)
+    return labels
+
+
+def size_text(labels: np.ndarray) -> str:
+    """A map's size as messages give it, width first."""
+    return f"{labels.shape[1]}x{labels.shape[0]}"
 
 
 class SampleKey(NamedTuple):

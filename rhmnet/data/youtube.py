@@ -13,18 +13,22 @@ the frames at which objects appear alone; scores need one for every frame.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rhmnet.data.sources import VideoScribbles
+import numpy as np
+
+from rhmnet.data.sources import Appearance, Prompt, VideoScribbles, read_painted, size_text
 from rhmnet.errors import InputError
 from rhmnet.files.json_files import read_json
+from rhmnet.files.legend import Legend
 from rhmnet.files.listing import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, natural_key
 from rhmnet.files.names import check_name
-from rhmnet.labels import MAX_OBJECTS
+from rhmnet.inputs import capped_size, resize_labels
+from rhmnet.labels import BACKGROUND, MAX_OBJECTS, UNLABELLED, from_disk
 
 YOUTUBE = "Youtube-VOS"
 """The folder's name under `data.root`."""
@@ -254,3 +258,51 @@ def _entries(where: str | Path, video: Any) -> Mapping[str, Mapping[str, Any]]:
             f'{where}: expected {{"objects": {{"1": {{"category": "...", "frames": [...]}}, ...}}}}'
         )
     return objects
+
+
+def read_late_prompt(
+    tree: YoutubeVos, video: YoutubeVideo, *, with_bg: bool = False, width: int | None = None
+) -> Prompt:
+    """Read the strokes of a YouTube-VOS video, one map for each frame at which objects appear.
+
+    Of each map only the strokes of the objects that appear there are kept: others would correct
+    what is tracked already. with_bg: keep the first frame's background strokes, too; they play no
+    part where objects appear later. width: at which strokes must still be visible, pixels.
+    Raises InputError that names the file for a map that is missing or of another size than the
+    first, a label out of range, and an object without a stroke where it appears.
+    """
+    maps: dict[str, Appearance] = {}
+    frames, legend = {picture.stem: picture for picture in video.frames}, Legend()
+    for frame, numbers in video.appearances().items():
+        path = tree.scribble(video.name, frame, numbers)
+        strokes = read_painted(path, frames[frame], video.num_objects, legend)
+        first = next(iter(maps.values())).scribble if maps else strokes
+        if strokes.shape != first.shape:
+            raise InputError(
+                f"{path}: {size_text(strokes)} pixels, but the strokes on the first frame of "
+                f"{video.name} have {size_text(first)}; draw them on the frames as they are"
+            )
+        try:
+            strokes = from_disk(strokes, video.num_objects)
+        except ValueError as error:
+            raise InputError(f"{path}: {error} (objects as in meta.json)") from None
+        kept = [*numbers, BACKGROUND] if with_bg and not maps else numbers
+        scribble = np.where(np.isin(strokes, kept), strokes, np.uint8(UNLABELLED))
+        _check_strokes(path, scribble, numbers, width)
+        maps[frame] = Appearance(scribble, path)
+    (scribble, path), *_ = maps.values()
+    return Prompt(scribble, video.num_objects, path, dict(list(maps.items())[1:]))
+
+
+def _check_strokes(
+    path: Path, scribble: np.ndarray, numbers: Sequence[int], width: int | None
+) -> None:
+    """Raise InputError unless each object has a stroke, at the size at which it is tracked."""
+    small = resize_labels(scribble, capped_size(scribble.shape, width))
+    for number in np.setdiff1d(numbers, small):
+        if number in scribble:
+            raise InputError(
+                f"{path}: the stroke of object {number} is too thin to be seen at --size {width}; "
+                "give a larger one"
+            )
+        raise InputError(f"{path}: no stroke of object {number}, which appears here; draw one")

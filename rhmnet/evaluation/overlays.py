@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rhmnet.evaluation.prompts import Prompt
+from rhmnet.data.sources import Prompt
 from rhmnet.evaluation.tracking import VideoFiles
 from rhmnet.files.images import read_image
 from rhmnet.files.label_maps import read_labels

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from rhmnet.data.davis import Davis
-from rhmnet.evaluation.prompts import Prompt, read_prompt
+from rhmnet.data.davis import Davis, read_prompt
+from rhmnet.data.sources import Prompt
 from rhmnet.evaluation.report import VideoScores, forget_report
 from rhmnet.evaluation.scoring import Reading, score_video
 from rhmnet.evaluation.sharing import SharedEvaluation, Task, Team

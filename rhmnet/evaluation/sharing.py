@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, Protocol
 
 from tqdm import tqdm
 
+from rhmnet.data.sources import Prompt
 from rhmnet.errors import shown
 from rhmnet.evaluation.manifest import Manifest, fingerprint, prepare_folder, publish, unfinished
 from rhmnet.evaluation.overlays import write_overlays
-from rhmnet.evaluation.prompts import Prompt
 from rhmnet.evaluation.tracking import VideoFiles, VideoTracker, check_size, track_video
 from rhmnet.files.images import read_image
 

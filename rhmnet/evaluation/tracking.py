@@ -10,10 +10,10 @@ from typing import Protocol
 
 import numpy as np
 
+from rhmnet.data.sources import Prompt
 from rhmnet.errors import InputError
-from rhmnet.evaluation.prompts import Prompt
-from rhmnet.evaluation.results import write_mask
 from rhmnet.files.images import read_image
+from rhmnet.files.label_maps import write_mask
 from rhmnet.inputs import capped_size, resize_image, resize_labels
 from rhmnet.tracked_frame import TrackedFrame
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rhmnet.data.youtube import Object, YoutubeVideo, YoutubeVos
+from rhmnet.data.sources import Prompt
+from rhmnet.data.youtube import Object, YoutubeVideo, YoutubeVos, read_late_prompt
 from rhmnet.errors import InputError
 from rhmnet.evaluation.manifest import videos_in
 from rhmnet.evaluation.metrics import frame_scores
-from rhmnet.evaluation.prompts import Prompt, read_late_prompt
 from rhmnet.evaluation.report import forget_report
-from rhmnet.evaluation.results import write_zip
 from rhmnet.evaluation.scoring import check_complete, read_prediction
 from rhmnet.evaluation.sharing import SharedEvaluation, Task, Team
 from rhmnet.evaluation.tracking import VideoTracker
 from rhmnet.files.label_maps import read_labels
-from rhmnet.files.writing import remove
+from rhmnet.files.writing import new_file, remove
 
 _MASKS = "Annotations"
 """What the server's zip calls the folder of masks."""
@@ -125,3 +125,17 @@ def _score_frame(video: YoutubeVideo, path: Path, folder: Path) -> np.ndarray:
         )
     predicted = read_prediction(folder / path.name, annotation.shape, video.num_objects)
     return frame_scores(predicted, annotation, video.num_objects)
+
+
+def write_zip(path: str | Path, folder: Path, masks: Iterable[Path]) -> None:
+    """Pack masks, by their names inside `folder`; the same masks give the same bytes.
+
+    Moved into place when whole.
+    """
+    # PNGs don't shrink any further.
+    with new_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for mask in sorted(masks):
+            name = mask.relative_to(folder).as_posix()
+            entry = zipfile.ZipInfo(name)  # dated 1980, whenever the mask was written
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, mask.read_bytes())

@@ -1,10 +1,11 @@
-"""Read label maps: palette indices, which OpenCV would turn into colours, and values of grey."""
+"""Label maps: palette indices, which OpenCV would turn into colours, and values of grey."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from rhmnet.errors import InputError
 from rhmnet.files import png
@@ -12,6 +13,8 @@ from rhmnet.files.bmp import read_indexed
 from rhmnet.files.decoding import BMP_MAGIC, JPEG_MAGIC, open_pillow, read_bytes
 from rhmnet.files.images import stored_orientation
 from rhmnet.files.orientation import upright
+from rhmnet.files.writing import write_picture
+from rhmnet.labels import davis_palette
 
 _WANTED = "a label map (BMP or PNG with a palette, or 8-bit grey)"
 _PNG_BITS = 24  # place of the byte that says how many bits a sample has
@@ -41,3 +44,14 @@ def read_labels(path: str | Path) -> np.ndarray:
                 255 // (2 ** data[_PNG_BITS] - 1)
             )  # Pillow spreads them over 0..255
         return upright(labels, stored_orientation(data))
+
+
+def write_mask(path: str | Path, labels: np.ndarray) -> None:
+    """Write a label map as a PNG of indices with the DAVIS palette, moved into place when whole.
+
+    labels: uint8 [H, W], 0 background, 1..N objects.
+    """
+    image = Image.fromarray(labels, mode="P")
+    image.putpalette(davis_palette().tobytes())
+    # Level 1: label maps shrink to a few kilobytes at any level, and higher ones take longer.
+    write_picture(path, image, "PNG", compress_level=1)

@@ -22,9 +22,8 @@ import numpy as np
 import torch
 
 from rhmnet.errors import InputError
-from rhmnet.evaluation.results import write_mask
 from rhmnet.files.json_files import parse_json, read_json
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.label_maps import read_labels, write_mask
 from rhmnet.files.listing import is_systems
 from rhmnet.files.locking import alone_in
 from rhmnet.files.torch_file import read_torch_file

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rhmnet.errors import InputError
-from rhmnet.evaluation.results import write_mask
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.label_maps import read_labels, write_mask
 from rhmnet.files.source import open_source
 
 
