@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from rhmnet.config import load_config
 from rhmnet.config_listing import listing
-from rhmnet.runtime.options import CommandParser
+from rhmnet.runtime.command import CommandParser
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "rhmnet config") -> None:

@@ -56,8 +56,7 @@ from rhmnet.inputs import network_size
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS
 from rhmnet.loading import DEFAULT_CONFIG
 from rhmnet.processor import fastest_precision
-from rhmnet.runtime.command import run_command
-from rhmnet.runtime.options import CommandParser, whole
+from rhmnet.runtime.command import CommandParser, run_command, whole
 from rhmnet.tools.segment.strokes import StrokeOptions, read_strokes
 from rhmnet.tools.segment.timing import describe_whole, whole_command
 

@@ -21,8 +21,7 @@ from rhmnet.errors import say
 from rhmnet.files.images import read_image
 from rhmnet.files.label_maps import read_labels
 from rhmnet.files.writing import write_picture
-from rhmnet.runtime.command import run_command
-from rhmnet.runtime.options import CommandParser
+from rhmnet.runtime.command import CommandParser, run_command
 from rhmnet.tools.clips.command import main as make_clips
 from rhmnet.tools.synthetic.trees import write_trees
 from rhmnet.visualize import contact_sheet, draw_scribble, overlay

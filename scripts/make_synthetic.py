@@ -13,8 +13,7 @@ import os
 from pathlib import Path
 
 from rhmnet.errors import say
-from rhmnet.runtime.command import run_command
-from rhmnet.runtime.options import MOST_SEED, MOST_WORKERS, CommandParser, whole
+from rhmnet.runtime.command import MOST_SEED, MOST_WORKERS, CommandParser, run_command, whole
 from rhmnet.tools.synthetic import SIZES, write_trees
 
 

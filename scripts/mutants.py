@@ -25,8 +25,7 @@ from typing import NamedTuple
 
 import yaml
 
-from rhmnet.runtime.command import run_command
-from rhmnet.runtime.options import MOST_WORKERS, CommandParser, whole
+from rhmnet.runtime.command import MOST_WORKERS, CommandParser, run_command, whole
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "tests" / "mutants.yaml"

@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 
 from rhmnet.errors import InputError
-from rhmnet.runtime import launcher
-from rhmnet.runtime.launcher import Launcher, meet, read_launcher
+from rhmnet.runtime import processes
+from rhmnet.runtime.processes import Launcher, meet, read_launcher
 
 WHOLE = {
     "WORLD_SIZE": "2",
@@ -69,7 +69,7 @@ def test_a_process_that_stays_alone_ends_with_a_remedy(
         port = free.getsockname()[1]
     for name, value in (WHOLE | {"RANK": str(rank), "MASTER_PORT": str(port)}).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(launcher, "SECONDS_TO_MEET", 0.5)
+    monkeypatch.setattr(processes, "SECONDS_TO_MEET", 0.5)
     with pytest.raises(InputError, match="not all came; start as many as WORLD_SIZE says"):
         meet(read_launcher(os.environ), "gloo", timedelta(seconds=5))
 
@@ -81,6 +81,6 @@ def test_a_port_that_is_taken_ends_with_a_remedy(monkeypatch: pytest.MonkeyPatch
         changed = {"RANK": "0", "MASTER_PORT": str(taken.getsockname()[1])}
         for name, value in (WHOLE | changed).items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(launcher, "SECONDS_TO_MEET", 0.5)
+        monkeypatch.setattr(processes, "SECONDS_TO_MEET", 0.5)
         with pytest.raises(InputError, match="is taken, by another run perhaps; use torchrun --st"):
             meet(read_launcher(), "gloo", timedelta(seconds=5))

@@ -23,11 +23,10 @@ from rhmnet.data.sources import SampleKey
 from rhmnet.errors import InputError
 from rhmnet.losses import Criterion
 from rhmnet.model import build_model
-from rhmnet.runtime.processes import Processes
+from rhmnet.runtime.processes import Processes, seed_everything
 from rhmnet.structures import Clip, ClipPrediction
 from rhmnet.training.engine import ClipLosses, shared_normalizers
 from rhmnet.training.options import Options
-from rhmnet.training.random_state import seed_everything
 
 
 def part(pixels: int, background: int, target_prob: float) -> tuple[Clip, ClipPrediction]:

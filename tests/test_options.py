@@ -8,7 +8,7 @@ import pytest
 
 from rhmnet.config import Config
 from rhmnet.errors import InputError
-from rhmnet.runtime.options import GROUPS, CommandParser, real, whole
+from rhmnet.runtime.command import GROUPS, CommandParser, real, whole
 from rhmnet.training.options import parse_options
 
 

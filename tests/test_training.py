@@ -26,14 +26,18 @@ from rhmnet.data.sources import SampleKey
 from rhmnet.errors import InputError
 from rhmnet.losses import Criterion
 from rhmnet.model import build_model
-from rhmnet.runtime.processes import join_processes, parallel
+from rhmnet.runtime.processes import (
+    join_processes,
+    parallel,
+    seed_everything,
+    untouched_random_state,
+)
 from rhmnet.structures import Clip
 from rhmnet.training import run as run_module
 from rhmnet.training.engine import ClipLosses, prepare
 from rhmnet.training.logger import RunLogger
 from rhmnet.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from rhmnet.training.options import parse_options
-from rhmnet.training.random_state import seed_everything, untouched_random_state
 
 
 def clips(count: int) -> Clip:

@@ -29,7 +29,7 @@ from rhmnet.data.sources import SampleKey
 from rhmnet.errors import InputError
 from rhmnet.files import locking
 from rhmnet.files.locking import alone_in
-from rhmnet.runtime.interrupt import StopRequest
+from rhmnet.runtime.processes import StopRequest
 from rhmnet.training.finite import FiniteWatch
 from rhmnet.training.options import Options
 from rhmnet.training.state import find_newest

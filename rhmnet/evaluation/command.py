@@ -14,8 +14,8 @@ from rhmnet.data.davis import Davis
 from rhmnet.data.youtube import SETS
 from rhmnet.errors import InputError, say
 from rhmnet.loading import DEFAULT_CONFIG
-from rhmnet.runtime.launcher import read_launcher
-from rhmnet.runtime.options import CommandParser, whole
+from rhmnet.runtime.command import CommandParser, whole
+from rhmnet.runtime.processes import read_launcher
 
 RANDOM = ("random", "none")
 CHECKPOINT_FOLDER = "pretrain_weights_"

@@ -18,7 +18,7 @@ from rhmnet.errors import InputError, say
 from rhmnet.evaluation.manifest import check_newer, check_weights
 from rhmnet.evaluation.report import build_report, format_report, write_report
 from rhmnet.evaluation.scoring import parse_year, reading_of, score_folder, select
-from rhmnet.runtime.options import MOST_WORKERS, CommandParser, whole
+from rhmnet.runtime.command import MOST_WORKERS, CommandParser, whole
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "rhmnet score") -> None:

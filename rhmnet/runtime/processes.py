@@ -1,25 +1,39 @@
-"""One process or many: torchrun, the older launcher, gloo on CPU and NCCL on CUDA."""
+"""One process or many: how they meet (torchrun, the older launcher; gloo on CPU, NCCL on CUDA),
+their device, requests to stop, and their random generators.
+"""
 
 from __future__ import annotations
 
 import os
+import random
+import signal
+import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from types import FrameType
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
+from rhmnet.bounds import Range, short
 from rhmnet.errors import InputError
-from rhmnet.runtime.launcher import meet, read_launcher
 
+SECONDS_TO_MEET = 300.0
+"""How long a process waits for the others to start."""
 _PATIENCE = timedelta(hours=12)
 """How long processes wait for the main one, which may be validating."""
+MOST_PROCESSES = 65536
+STOPPED = {signal.SIGINT: 130, signal.SIGTERM: 143}
+"""Exit codes of a run that was asked to stop, saved its state and left."""
+_TORCHRUN = "start it with torchrun, or unset WORLD_SIZE to run alone"
 
 
 class Processes(NamedTuple):
@@ -154,3 +168,158 @@ def _mean_in_order_of_rank(_, bucket):
 def _another_process_ended(error: RuntimeError) -> bool:
     text = str(error)
     return any(word in text for word in ("Connection closed by peer", "Connection reset by peer"))
+
+
+class Launcher(NamedTuple):
+    """This process among those that were started together."""
+
+    rank: int
+    size: int
+    local_rank: int
+    """Number among the processes of this machine."""
+
+
+def read_launcher(environment: Mapping[str, str] | None = None) -> Launcher:
+    """What the variables say; without them, or with WORLD_SIZE=1, this process alone.
+
+    Empty means not set. Raises InputError that names what is missing or wrong.
+    """
+    given = {k: v for k, v in (environment or os.environ).items() if v.strip()}
+    size = _number(given, "WORLD_SIZE", 1, MOST_PROCESSES) if "WORLD_SIZE" in given else 1
+    if size == 1:
+        most = 0 if "WORLD_SIZE" in given else MOST_PROCESSES  # what a shell was left with
+        for name in ("RANK", "LOCAL_RANK"):
+            if name in given:
+                _number(given, name, 0, most)
+        return Launcher(0, 1, 0)
+    wanted = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+    missing = [name for name in wanted if name not in given]
+    if missing:
+        raise InputError(f"WORLD_SIZE={size} without {', '.join(missing)}; {_TORCHRUN}")
+    rank = _number(given, "RANK", 0, size - 1)
+    local_rank = _number(given, "LOCAL_RANK", 0, size - 1)
+    port = _number(given, "MASTER_PORT", 1, 65535)
+    try:
+        socket.getaddrinfo(given["MASTER_ADDR"], port)
+    except (OSError, UnicodeError):
+        raise InputError(
+            f"MASTER_ADDR={short(given['MASTER_ADDR'])}: no such machine is known; expected the "
+            "name or address of the first one"
+        ) from None
+    return Launcher(rank, size, local_rank)
+
+
+def meet(launcher: Launcher, backend: str, patience: timedelta) -> None:
+    """Join the group of all processes; those that follow wait up to `patience` for each other.
+
+    Raises InputError where they do not come together within SECONDS_TO_MEET.
+    """
+    place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    try:
+        store, _, _ = next(rendezvous("env://", timeout=timedelta(seconds=SECONDS_TO_MEET)))
+    except (dist.DistNetworkError, dist.DistStoreError) as error:
+        if "EADDRINUSE" in str(error) or "in use" in str(error):
+            raise InputError(
+                f"port {place} is taken, by another run perhaps; use torchrun --standalone, or "
+                "another --master_port"
+            ) from None
+        raise InputError(
+            f"process {launcher.rank} of {launcher.size} waited {SECONDS_TO_MEET:.0f} s at "
+            f"{place}, and not all came; start as many as WORLD_SIZE says, with the same "
+            "MASTER_ADDR and MASTER_PORT"
+        ) from None
+    store.set_timeout(patience)
+    dist.init_process_group(
+        backend,
+        store=dist.PrefixStore("default_pg", store),
+        rank=launcher.rank,
+        world_size=launcher.size,
+        timeout=patience,
+    )
+
+
+def _number(given: Mapping[str, str], name: str, least: int, most: int) -> int:
+    bounds = Range(least, most)
+    text = given[name].strip()
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and bounds.holds(int(text))):
+        raise InputError(f"{name}={short(given[name])}: expected {bounds}; {_TORCHRUN}")
+    return int(text)
+
+
+class StopRequest:
+    """Context in which a signal is remembered instead of ending the process.
+
+    patient: keep remembering. Otherwise a second Ctrl-C ends the process at once. (A launcher
+    passes on the Ctrl-C that its processes have already had from the terminal.)
+    launched: the parent's death is a request too. A launcher may be killed without a word to its
+    processes, and they must not train on beside those that a new launcher starts.
+    """
+
+    def __init__(self, patient: bool, launched: bool = False) -> None:
+        self._patient, self._launched = patient, launched
+        self._parent = os.getppid()
+        self._code = 0
+        self._before: dict[signal.Signals, signal.Handlers] = {}
+
+    @property
+    def exit_code(self) -> int:
+        """0 until a signal comes or the launcher is gone, then one of `STOPPED`."""
+        if not self._code and self._launched and os.getppid() != self._parent:
+            self._code = STOPPED[signal.SIGTERM]
+        return self._code
+
+    def __enter__(self) -> StopRequest:
+        for number in STOPPED:
+            self._before[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self._code and number == signal.SIGINT and not self._patient:
+            raise KeyboardInterrupt
+        self._code = STOPPED[signal.Signals(number)]
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and PyTorch on all devices."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def get_random_state() -> dict[str, Any]:
+    """The state of every generator, as tensors and plain values (so that it loads safely)."""
+    _, keys, *rest = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (torch.from_numpy(keys.astype(np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+        "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Put back what `get_random_state` read; a device that is not there now is passed over."""
+    version, keys, gauss = state["python"]
+    random.setstate((version, tuple(keys), gauss))
+    keys, *rest = state["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+    if state["mps"] is not None and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"])
+
+
+@contextmanager
+def untouched_random_state() -> Iterator[None]:
+    """Whatever draws random numbers inside leaves no trace outside."""
+    state = get_random_state()
+    try:
+        yield
+    finally:
+        set_random_state(state)

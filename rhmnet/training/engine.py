@@ -18,12 +18,11 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from rhmnet.config import TrainConfig
 from rhmnet.losses import Criterion
 from rhmnet.model import RHMNet
-from rhmnet.runtime.processes import Processes
+from rhmnet.runtime.processes import Processes, untouched_random_state
 from rhmnet.structures import Clip, ClipPrediction
 from rhmnet.training.finite import FiniteWatch
 from rhmnet.training.logger import RunLogger
 from rhmnet.training.optimizer import learning_rate, set_learning_rate
-from rhmnet.training.random_state import untouched_random_state
 from rhmnet.training.state import Run
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rhmnet.config import Config, load_config
-from rhmnet.runtime.options import CommandParser
+from rhmnet.runtime.command import CommandParser
 
 
 class Options(NamedTuple):

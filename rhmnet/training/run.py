@@ -17,8 +17,14 @@ from rhmnet.files.locking import alone_in
 from rhmnet.files.writing import make_folder, remove_unfinished
 from rhmnet.losses import Criterion
 from rhmnet.model import RHMNet, build_model
-from rhmnet.runtime.interrupt import StopRequest
-from rhmnet.runtime.processes import Processes, join_processes, parallel
+from rhmnet.runtime.processes import (
+    Processes,
+    StopRequest,
+    join_processes,
+    parallel,
+    seed_everything,
+    untouched_random_state,
+)
 from rhmnet.structures import Clip
 from rhmnet.training.engine import ClipLosses, Hooks, prepare, train_one_epoch
 from rhmnet.training.initial import initial_weights, load_initial_weights
@@ -26,7 +32,6 @@ from rhmnet.training.logger import RunLogger
 from rhmnet.training.optimizer import build_optimizer
 from rhmnet.training.options import Options
 from rhmnet.training.pictures import draw_clip
-from rhmnet.training.random_state import seed_everything, untouched_random_state
 from rhmnet.training.state import (
     Run,
     epoch_path,

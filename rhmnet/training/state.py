@@ -23,9 +23,8 @@ from rhmnet.config import Config, to_dict
 from rhmnet.errors import InputError
 from rhmnet.files.writing import remove
 from rhmnet.model import RHMNet
-from rhmnet.runtime.processes import Processes
+from rhmnet.runtime.processes import Processes, get_random_state, set_random_state
 from rhmnet.training.meter import Meter
-from rhmnet.training.random_state import get_random_state, set_random_state
 from rhmnet.training.state_check import damage, optimizer_misfit
 
 _STATE_NAME = re.compile(r"state_(\d+)\.pth\.tar")

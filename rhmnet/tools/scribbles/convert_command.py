@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rhmnet.errors import InputError, say
 from rhmnet.labels import MAX_OBJECTS
-from rhmnet.runtime.options import CommandParser, real, whole
+from rhmnet.runtime.command import CommandParser, real, whole
 from rhmnet.tools.scribbles.convert import SUFFIXES, ConvertOptions, convert
 from rhmnet.tools.scribbles.drawing import parse_size
 

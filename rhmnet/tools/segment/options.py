@@ -12,7 +12,7 @@ from rhmnet.config import SMALLEST_SIDE
 from rhmnet.errors import InputError
 from rhmnet.files.source import Source
 from rhmnet.labels import MAX_OBJECTS
-from rhmnet.runtime.options import CommandParser, real, whole
+from rhmnet.runtime.command import CommandParser, real, whole
 from rhmnet.tools.segment.overlay_video import CODECS
 from rhmnet.tools.segment.strokes import Strokes
 

@@ -21,8 +21,7 @@ from rhmnet.files.source import open_source
 from rhmnet.inference import settle_precision
 from rhmnet.inputs import network_size
 from rhmnet.loading import open_model
-from rhmnet.runtime.interrupt import StopRequest
-from rhmnet.runtime.processes import choose_device
+from rhmnet.runtime.processes import StopRequest, choose_device
 from rhmnet.tools.segment.options import manifest, parse
 from rhmnet.tools.segment.outputs import check_outputs, write_outputs
 from rhmnet.tools.segment.results import Results

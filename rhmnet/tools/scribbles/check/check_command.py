@@ -20,7 +20,7 @@ from PIL import Image
 
 from rhmnet.errors import InputError, say
 from rhmnet.files.writing import write_picture
-from rhmnet.runtime.options import CommandParser
+from rhmnet.runtime.command import CommandParser
 from rhmnet.tools.scribbles.arrange import arrange
 from rhmnet.tools.scribbles.check.trees import check_own, check_root
 
