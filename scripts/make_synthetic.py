@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 
-import os
 from pathlib import Path
 
 from rhmnet.errors import say
+from rhmnet.files.concurrency import usable_cores
 from rhmnet.runtime.command import MOST_SEED, MOST_WORKERS, CommandParser, run_command, whole
 from rhmnet.tools.synthetic import SIZES, write_trees
 
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument(
         "--workers",
         type=whole(1, MOST_WORKERS),
-        default=os.cpu_count() or 1,
+        default=usable_cores(),
         help="processes (default: all cores)",
     )
     parser.add_argument(

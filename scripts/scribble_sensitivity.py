@@ -42,7 +42,7 @@ from rhmnet.evaluation.report import VideoScores, global_row, object_rows
 from rhmnet.evaluation.runner import Evaluation
 from rhmnet.evaluation.scoring import parse_year, reading_of, select
 from rhmnet.evaluation.weights import choose_network, made_by
-from rhmnet.files.locking import alone_in
+from rhmnet.files.concurrency import alone_in
 from rhmnet.files.writing import make_folder, refused_by_name, remove, write_json
 from rhmnet.inference import settle_precision
 from rhmnet.inputs import network_size, resize_strokes, thicken

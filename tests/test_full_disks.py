@@ -28,8 +28,7 @@ import rhmnet
 from rhmnet.errors import InputError
 from rhmnet.evaluation import score_command, weights
 from rhmnet.files import writing
-from rhmnet.files.locking import LOCK
-from rhmnet.files.threads import WriteBehind
+from rhmnet.files.concurrency import LOCK, WriteBehind
 from rhmnet.tools.clips import Recipe, write_clips
 from rhmnet.tools.clips.stills import map_stills
 from rhmnet.tools.scribbles import convert_command, make_command

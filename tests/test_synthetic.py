@@ -21,6 +21,7 @@ from rhmnet.config import load_config
 from rhmnet.data.loader import build_dataset
 from rhmnet.data.sources import SampleKey
 from rhmnet.errors import InputError
+from rhmnet.files import concurrency
 from rhmnet.files.images import read_image
 from rhmnet.files.label_maps import read_labels
 from rhmnet.tools.synthetic import SIZES, trees, write_trees
@@ -318,10 +319,10 @@ def test_what_a_killed_run_left_is_swept_away(tmp_path: Path, speck: str, left: 
 def test_a_process_that_is_killed_is_one_line(
     tmp_path: Path, speck: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(jobs: list[trees.Job], workers: int) -> Iterator[tuple[trees.Job, dict]]:
+    def killed(*_: object) -> None:
         raise BrokenProcessPool("A process in the process pool was terminated abruptly")
 
-    monkeypatch.setattr(trees, "_run", killed)
+    monkeypatch.setattr(concurrency.ProcessPoolExecutor, "submit", killed)
     with pytest.raises(InputError, match=r"killed.*--workers"):
         write_trees(tmp_path / "data", seed=3, size=speck, workers=2)
     assert list(tmp_path.iterdir()) == []

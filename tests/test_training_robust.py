@@ -27,8 +27,8 @@ from training_runs import (
 
 from rhmnet.data.sources import SampleKey
 from rhmnet.errors import InputError
-from rhmnet.files import locking
-from rhmnet.files.locking import alone_in
+from rhmnet.files import concurrency
+from rhmnet.files.concurrency import alone_in
 from rhmnet.runtime.processes import StopRequest
 from rhmnet.training.finite import FiniteWatch
 from rhmnet.training.options import Options
@@ -134,7 +134,7 @@ def test_three_processes_resume_bit_for_bit(tmp_path: Path) -> None:
 HOLD = """
 import os, signal, sys, time
 from pathlib import Path
-from rhmnet.files.locking import alone_in
+from rhmnet.files.concurrency import alone_in
 with alone_in(Path(sys.argv[1]), "wait"):
     worker = os.fork()  # as the loader's workers are
     if worker:
@@ -150,7 +150,7 @@ def test_folder_is_one_run_s_until_that_is_killed(
     command = [sys.executable, "-c", HOLD, str(options.checkpoint_folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         worker = int(other.stdout.readline())
-        monkeypatch.setattr(locking, "SECONDS_TO_LEAVE", 0.3)
+        monkeypatch.setattr(concurrency, "SECONDS_TO_LEAVE", 0.3)
         with pytest.raises(InputError, match=r"another run writes to .*--checkpoints DIR"):
             train_tiny(options)
         other.kill()

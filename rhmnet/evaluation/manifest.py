@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,11 +20,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rhmnet.errors import InputError
+from rhmnet.files.concurrency import LOCK, alone_in
 from rhmnet.files.json_files import read_json
 from rhmnet.files.listing import is_systems, list_files
-from rhmnet.files.locking import LOCK, alone_in
 from rhmnet.files.names import check_name
-from rhmnet.files.writing import TEMPORARY, make_folder, refused_by_name, remove, write_json
+from rhmnet.files.writing import TEMPORARY, move, remove, write_json
 
 MANIFEST = "manifest.json"
 _REMEDY = "wait for it, or name another --save_path"
@@ -91,9 +90,7 @@ def publish(folder: Path, name: str, finished: Path, manifest: Manifest) -> None
                 f"{folder}: another run has begun to make other masks there; {_REMEDY}"
             )
         remove(finished / LOCK)
-        make_folder((folder / name).parent)
-        with refused_by_name(folder / name):
-            os.replace(finished, folder / name)
+        move(finished, folder / name)
 
 
 @contextmanager

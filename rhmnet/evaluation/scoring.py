@@ -6,7 +6,6 @@ missing frames, masks of colours, 255 as an id, ids above the number of objects.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from enum import Enum
@@ -18,6 +17,7 @@ from tqdm import tqdm
 from rhmnet.data.davis import YEARS, Davis, DavisVideo
 from rhmnet.errors import InputError
 from rhmnet.evaluation.metrics import frame_scores
+from rhmnet.files.concurrency import usable_cores
 from rhmnet.files.label_maps import read_labels
 
 _CHUNK = 12  # frames a task: few enough to keep every thread busy to the end
@@ -83,7 +83,7 @@ def score_folder(
         _check_masks(video, Path(folder) / video.name)
     # Threads: reading, decoding and OpenCV's work all run outside Python's lock.
     with (
-        ThreadPoolExecutor(workers or _cores()) as pool,
+        ThreadPoolExecutor(workers or usable_cores()) as pool,
         tqdm(
             total=sum(len(v.frames) - 2 for v in videos), unit="frame", disable=not progress
         ) as bar,
@@ -123,11 +123,6 @@ def check_complete(name: str, frames: Sequence[str], folder: Path) -> None:
 
 def _check_masks(video: DavisVideo, folder: Path) -> None:
     check_complete(video.name, [path.stem for path in video.annotations], folder)
-
-
-def _cores() -> int:
-    """Cores this process may use, which a container may have made fewer than the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _submit(

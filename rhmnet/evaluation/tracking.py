@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from rhmnet.data.sources import Prompt
 from rhmnet.errors import InputError
+from rhmnet.files.concurrency import WriteBehind, read_ahead
 from rhmnet.files.images import read_image
 from rhmnet.files.label_maps import write_mask
 from rhmnet.inputs import capped_size, resize_image, resize_labels
@@ -62,17 +62,17 @@ def track_video(
     size = capped_size(full_size, width)
     masked = set(video.masked)
 
-    def read(path: Path) -> np.ndarray:
-        image = read_image(path)
-        check_size(path, image, prompt)
-        return resize_image(image, size)
+    def read() -> Generator[tuple[Path, np.ndarray], None, None]:
+        for path in video.frames:
+            image = read_image(path)
+            check_size(path, image, prompt)
+            yield path, resize_image(image, size)
 
     def write(path: Path, labels: np.ndarray) -> None:
         write_mask(folder / f"{path.stem}.png", resize_labels(labels, full_size))
 
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        writes = deque()
-        for path, image in _read_ahead(reader, read, video.frames):
+    with WriteBehind(1, _DEPTH) as writer, closing(read_ahead(read(), _DEPTH)) as frames:
+        for path, image in frames:
             if path == video.frames[0]:
                 scribble = resize_labels(prompt.scribble, size)
                 out = tracker.start(image, scribble, num_objects=prompt.num_objects)
@@ -82,26 +82,8 @@ def track_video(
             else:
                 out = tracker.step(image)
             if path in masked:
-                writes.append(writer.submit(write, path, out.labels.cpu().numpy()))
-            if len(writes) > _DEPTH:
-                writes.popleft().result()
+                writer.submit(write, path, out.labels.cpu().numpy())
             on_frame()
-        for pending in writes:
-            pending.result()
-
-
-def _read_ahead(
-    reader: Executor, read: Callable[[Path], np.ndarray], paths: Sequence[Path]
-) -> Iterator[tuple[Path, np.ndarray]]:
-    """Images in order; the next few are decoded meanwhile."""
-    pending = deque()
-    for path in paths:
-        pending.append((path, reader.submit(read, path)))
-        if len(pending) > _DEPTH:
-            first, image = pending.popleft()
-            yield first, image.result()
-    for first, image in pending:
-        yield first, image.result()
 
 
 def check_size(path: Path, image: np.ndarray, prompt: Prompt) -> None:

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from rhmnet.errors import InputError
+from rhmnet.files.concurrency import read_ahead
 from rhmnet.files.image_sequence import DEFAULT_FPS, Frames
-from rhmnet.files.threads import read_ahead
 from rhmnet.inputs import resize_image
 
 _CHUNK_BYTES = 128 << 20

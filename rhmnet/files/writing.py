@@ -149,6 +149,13 @@ def make_folder(path: str | Path) -> None:
         Path(path).mkdir(parents=True, exist_ok=True)
 
 
+def move(finished: Path, path: Path) -> None:
+    """Move a file, or a folder to where none is, to its place; the folder above it is made."""
+    make_folder(path.parent)
+    with refused_by_name(path):
+        os.replace(finished, path)
+
+
 def remove(path: str | Path) -> None:
     """Remove a file, a folder with all in it, or a link, but not what it leads to; if it is there.
 

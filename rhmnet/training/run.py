@@ -13,7 +13,7 @@ from torch.amp import GradScaler
 
 from rhmnet.data.loader import build_dataset, build_loader, iterations_per_epoch
 from rhmnet.errors import InputError
-from rhmnet.files.locking import alone_in
+from rhmnet.files.concurrency import alone_in
 from rhmnet.files.writing import make_folder, remove_unfinished
 from rhmnet.losses import Criterion
 from rhmnet.model import RHMNet, build_model

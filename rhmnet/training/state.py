@@ -21,7 +21,7 @@ from torch.amp import GradScaler
 from rhmnet.checkpoint import differences, fill, read_checkpoint, save_checkpoint
 from rhmnet.config import Config, to_dict
 from rhmnet.errors import InputError
-from rhmnet.files.writing import remove
+from rhmnet.files.writing import move, remove
 from rhmnet.model import RHMNet
 from rhmnet.runtime.processes import Processes, get_random_state, set_random_state
 from rhmnet.training.meter import Meter
@@ -238,7 +238,8 @@ def rename_earlier(path: Path) -> Path:
     target, number = path.with_name(f"earlier_{path.name}"), 2
     while target.exists():
         target, number = path.with_name(f"earlier_{number}_{path.name}"), number + 1
-    return path.rename(target)
+    move(path, target)
+    return target
 
 
 def is_better(score: float, best: float | None) -> bool:

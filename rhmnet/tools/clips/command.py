@@ -21,11 +21,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rhmnet.errors import InputError, say
+from rhmnet.files.concurrency import usable_cores
 from rhmnet.runtime.command import MOST_SEED, MOST_WORKERS, CommandParser, whole
 from rhmnet.tools.clips.stills import Still, coco_stills, map_stills
 from rhmnet.tools.clips.write import Recipe, write_clips
 from rhmnet.tools.scribbles.placing import given_or_below
-from rhmnet.tools.scribbles.workers import default_workers
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python scripts/make_clips.py") -> None:
@@ -74,7 +74,7 @@ def _parser(prog: str) -> CommandParser:
     parser.add_argument(
         "--workers",
         type=whole(1, MOST_WORKERS),
-        default=default_workers(),
+        default=usable_cores(),
         help="processes (default: all cores)",
     )
     parser.add_argument("--no-masks", action="store_true", help="leave train/Annotations out")

@@ -22,16 +22,15 @@ import numpy as np
 from tqdm import tqdm
 
 from rhmnet.errors import InputError
+from rhmnet.files.concurrency import LOCK, alone_in, in_processes
 from rhmnet.files.json_files import read_json
-from rhmnet.files.locking import LOCK, alone_in
-from rhmnet.files.writing import make_folder, refused_by_name, remove, write_encoded, write_json
+from rhmnet.files.writing import move, refused_by_name, remove, write_encoded, write_json
 from rhmnet.tools.clips.render import Frame, render, shows_everything
 from rhmnet.tools.clips.scene import Scene, sample_scene
 from rhmnet.tools.clips.stills import Picture, Still
 from rhmnet.tools.scribbles.formats.maps import write_map, write_palette_map
 from rhmnet.tools.scribbles.sources.maps import VOID
 from rhmnet.tools.scribbles.strokes import StrokeOptions, draw_scribble
-from rhmnet.tools.scribbles.workers import run
 
 VERSION = 1
 """Of the clips: raised whenever the same seed gives other bytes than before."""
@@ -108,7 +107,8 @@ def _make_all(stills: Sequence[Still], out: Path, count: int, recipe: Recipe, wo
     work = _jobs(stills, missing, recipe)
     try:
         with tqdm(total=count, initial=count - len(missing), unit="clip", desc="clips") as bar:
-            for _ in run(_make, work, (out, recipe), workers if len(missing) > 1 else 1):
+            used = workers if len(missing) > 1 else 1
+            for _ in in_processes(_make, work, (out, recipe), used):
                 bar.update()
     finally:
         remove(out / UNFINISHED)
@@ -218,9 +218,8 @@ def _scribbles(out: Path, index: int) -> Path:
 
 
 def _move(source: Path, target: Path) -> None:
-    make_folder(target.parent)
     remove(target)  # an earlier run was stopped between two moves
-    source.rename(target)
+    move(source, target)
 
 
 def _write_jpeg(path: Path, image: np.ndarray, quality: int) -> None:

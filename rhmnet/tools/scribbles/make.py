@@ -14,14 +14,13 @@ import numpy as np
 from tqdm import tqdm
 
 from rhmnet.errors import InputError
+from rhmnet.files.concurrency import LOCK, alone_in, in_processes
 from rhmnet.files.json_files import read_json
-from rhmnet.files.locking import LOCK, alone_in
 from rhmnet.files.writing import TEMPORARY, remove, remove_unfinished, write_json
 from rhmnet.tools.scribbles.formats.maps import is_cut_off, write_map
 from rhmnet.tools.scribbles.sources.coco import CocoJob
 from rhmnet.tools.scribbles.sources.maps import MapJob
 from rhmnet.tools.scribbles.strokes import StrokeOptions, draw_scribble
-from rhmnet.tools.scribbles.workers import run
 
 VERSION = 1
 """Of the strokes: raised whenever the same seed and options give other bytes than before."""
@@ -98,7 +97,7 @@ def _make_all(
     numbered = list(enumerate(jobs))
     work = (numbered[i : i + size] for i in range(0, len(jobs), size))
     with tqdm(total=images, unit="image", desc="scribbles") as bar:
-        for part in run(_make_chunk, work, (tuple(folders), recipe), workers):
+        for part in in_processes(_make_chunk, work, (tuple(folders), recipe), workers):
             for index, made in part:
                 results[index] = made
                 bar.update(len(jobs[index].names))

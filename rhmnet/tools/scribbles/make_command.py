@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rhmnet.errors import InputError, say
+from rhmnet.files.concurrency import usable_cores
 from rhmnet.files.text import read_list
 from rhmnet.labels import MAX_OBJECTS
 from rhmnet.runtime.command import MOST_SEED, MOST_WORKERS, CommandParser, Number, whole
@@ -28,7 +29,6 @@ from rhmnet.tools.scribbles.placing import given_or_below, place
 from rhmnet.tools.scribbles.sources.coco import coco_jobs
 from rhmnet.tools.scribbles.sources.maps import folder_jobs, video_jobs
 from rhmnet.tools.scribbles.strokes import StrokeOptions
-from rhmnet.tools.scribbles.workers import default_workers
 
 YEARS = ("2017", "2016")
 _OBJECTS, _SETS = whole(1, MAX_OBJECTS), whole(1, 100)
@@ -169,7 +169,7 @@ def _common_options() -> CommandParser:
     common.add_argument(
         "--workers",
         type=whole(1, MOST_WORKERS),
-        default=default_workers(),
+        default=usable_cores(),
         help="processes (default: all cores)",
     )
     common.add_argument(

@@ -13,9 +13,9 @@ import numpy as np
 from tqdm import tqdm
 
 from rhmnet.errors import InputError
+from rhmnet.files.concurrency import WriteBehind, read_ahead
 from rhmnet.files.label_maps import read_labels
 from rhmnet.files.source import Source
-from rhmnet.files.threads import WriteBehind, read_ahead
 from rhmnet.files.writing import make_folder, new_file, write_encoded
 
 _DEPTH = 8  # frames read ahead, at most

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from rhmnet.errors import InputError
-from rhmnet.files.threads import WriteBehind
+from rhmnet.files.concurrency import WriteBehind
 from rhmnet.files.writing import replacing
 from rhmnet.tools.segment.exports import Export
 from rhmnet.visualize import overlay

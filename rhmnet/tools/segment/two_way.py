@@ -10,8 +10,8 @@ import numpy as np
 from tqdm import tqdm
 
 from rhmnet.errors import InputError
+from rhmnet.files.concurrency import WriteBehind, read_ahead
 from rhmnet.files.source import Source
-from rhmnet.files.threads import WriteBehind, read_ahead
 from rhmnet.inputs import resize_strokes
 from rhmnet.labels import BACKGROUND
 from rhmnet.tools.segment.merge import (

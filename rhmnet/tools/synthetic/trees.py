@@ -6,23 +6,18 @@ videos alone, where they are needed for scoring; training images and videos come
 
 from __future__ import annotations
 
-import multiprocessing
 import re
-import signal
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-import cv2
 from tqdm import tqdm
 
 from rhmnet.errors import InputError
+from rhmnet.files.concurrency import LOCK, alone_in, in_processes
 from rhmnet.files.json_files import read_json
-from rhmnet.files.locking import LOCK, alone_in
-from rhmnet.files.writing import TEMPORARY, refused_by_name, remove, write_json, write_text
+from rhmnet.files.writing import TEMPORARY, move, refused_by_name, remove, write_json, write_text
 from rhmnet.tools.synthetic import videos
 from rhmnet.tools.synthetic.videos import Job
 
@@ -93,14 +88,10 @@ def write_trees(out: Path, seed: int, size: str, workers: int = 1, overwrite: bo
             write_json(partial / MANIFEST, manifest, sort_keys=True)
             _fill(partial, seed, SIZES[size], workers)
             if out.exists():  # moved, not removed: half of it must never look whole
-                out.rename(replaced)
-            partial.rename(out)
-        except BaseException as error:
+                move(out, replaced)
+            move(partial, out)
+        except BaseException:
             remove(partial)
-            if isinstance(error, BrokenProcessPool):
-                raise InputError(
-                    f"{out}: a process was killed, for memory maybe; run again with fewer --workers"
-                ) from None
             raise
         remove(out / LOCK)
         remove(replaced)
@@ -154,7 +145,7 @@ def _fill(root: Path, seed: int, size: Size, workers: int) -> None:
     results: dict[Job, dict] = {}
     bar = tqdm(total=sum(job.frames for job in jobs), unit="frame", desc="synthetic data")
     with bar:
-        for job, result in _run(jobs, workers):
+        for job, result in in_processes(_make, jobs, (), workers):
             results[job] = result
             bar.update(job.frames)
     coco = [results[job] for job in jobs if job.tree == "COCO"]
@@ -185,25 +176,5 @@ def _jobs(root: Path, seed: int, size: Size) -> Iterator[Job]:
             yield Job(root, tree, split, index, seed, size.shape, frames)
 
 
-def _run(jobs: list[Job], workers: int) -> Iterator[tuple[Job, dict]]:
-    """Each job with its result, in whatever order they end."""
-    if workers == 1:
-        for job in jobs:
-            yield job, videos.write(job)
-        return
-    # Fresh processes: a forked one may inherit locks that OpenCV's or torch's threads hold.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
-        futures = {pool.submit(videos.write, job): job for job in jobs}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _start_worker() -> None:
-    """Ctrl-C is the parent's to handle, and one thread a worker is enough."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
+def _make(job: Job) -> tuple[Job, dict]:
+    return job, videos.write(job)
