@@ -11,12 +11,23 @@ from importlib import import_module
 from typing import NamedTuple
 
 import rhmnet
+from rhmnet.config import load_config
+from rhmnet.config_yaml import listing
 from rhmnet.errors import InputError
-from rhmnet.runtime.command import run_command
+from rhmnet.runtime.command import CommandParser, run_command
+
+CONFIG_HELP = """Print a configuration: every field with its meaning, its bounds and its default.
+
+    %(prog)s
+    %(prog)s video_training train.lr=5e-5 model.backbone=resnet101
+    %(prog)s small_video > mine.yaml
+
+What is printed is a configuration file; put what you change into one of your own.
+"""
 
 
 class Command(NamedTuple):
-    """A subcommand: the words that call it, and the module whose `main` it is."""
+    """A subcommand: the words that call it, and the module whose `main` it is; "" for this one."""
 
     name: str
     module: str
@@ -63,7 +74,7 @@ COMMANDS = (
     ),
     Command(
         "config",
-        "config_command",
+        "",
         "a configuration, every field with its meaning, bounds and default",
         "video_training train.lr=1e-4",
     ),
@@ -79,8 +90,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet") -> int | None:
     for command in COMMANDS:
         parts = command.name.split()
         if words[: len(parts)] == parts:
-            module = import_module(f"rhmnet.{command.module}")
-            return module.main(words[len(parts) :], prog=f"{prog} {command.name}")
+            run = import_module(f"rhmnet.{command.module}").main if command.module else print_config
+            return run(words[len(parts) :], prog=f"{prog} {command.name}")
     groups = {command.name.split()[0] for command in COMMANDS}
     if words and words[-1] in ("-h", "--help") and (len(words) == 1 or words[0] in groups):
         print(help_text(prog))
@@ -100,6 +111,19 @@ def help_text(prog: str) -> str:
         lines += [f"  {command.name:18} {command.job}"]
         lines += [f"  {'':18}   {prog} {command.name} {command.example}"]
     return "\n".join([*lines, "", f"  {'--version':18} the version"])
+
+
+def print_config(argv: Sequence[str], prog: str) -> None:
+    """The subcommand `config`: read its words and print."""
+    parser = CommandParser(prog, settings=True, description=CONFIG_HELP)
+    parser.add_argument(
+        "name",
+        nargs="?",
+        default="video_training",
+        help="a name under configs/, or a YAML file (default: %(default)s)",
+    )
+    args = parser.parse_args(argv)
+    print(listing(load_config(args.name, args.overrides)), end="")
 
 
 def _not_there(words: list[str], prog: str) -> str:

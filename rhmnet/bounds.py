@@ -1,10 +1,12 @@
 """What values may be: bounds that stand beside a declaration, are checked, and are shown.
 
-Configuration fields and options of command lines are declared with them.
+Options of command lines are declared with them, and the fields of configurations: `number(...)`,
+`choice(...)` and the like make a dataclass's field with what it means and what it may be.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import operator
 import reprlib
@@ -13,6 +15,8 @@ from typing import Any
 
 from rhmnet.errors import InputError
 
+MOST_SEED = 2**63 - 1
+"""PyTorch's generators take no larger ones, and NumPy's no negative ones."""
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
@@ -129,6 +133,45 @@ def check(name: str, value: Any, rule: Rule) -> None:
     """Raise InputError that names the value and what was expected, unless the rule holds it."""
     if not rule.holds(value):
         raise InputError(f"{name}={short(value)}: expected {rule}")
+
+
+def declare(default: Any, help: str, rule: Rule) -> Any:
+    """A field with what it means, with its unit, and what it may be."""
+    return dataclasses.field(default=default, metadata={"help": help, "rule": rule})
+
+
+def number(default: Any, help: str, least: float, most: float, **more: Any) -> Any:
+    """A field that holds a number from `least` to `most`; more: the other fields of `Range`."""
+    return declare(default, help, Range(least, most, **more))
+
+
+def numbers(default: Any, help: str, each: Range, least: int, most: int) -> Any:
+    """A field that holds `least` to `most` numbers."""
+    return declare(default, help, Several(each, least, most))
+
+
+def choice(default: str, help: str, words: tuple[str, ...]) -> Any:
+    """A field that holds one of the words."""
+    return declare(default, help, Choice(words))
+
+
+def flag(default: bool, help: str) -> Any:
+    """A field that is true or false."""
+    return declare(default, help, Flag())
+
+
+def text(default: str | None, help: str, **more: Any) -> Any:
+    """A field that holds a name or a path; more: the fields of `Text`."""
+    return declare(default, help, Text(**more))
+
+
+def check_fields(config: Any) -> None:
+    """Check every field of every group; raises InputError that names the field."""
+    for group in dataclasses.fields(config):
+        fields = getattr(config, group.name)
+        for field in dataclasses.fields(fields):
+            value = getattr(fields, field.name)
+            check(f"{group.name}.{field.name}", value, field.metadata["rule"])
 
 
 def check_number(value: Any, name: str) -> int:

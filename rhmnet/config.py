@@ -16,18 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rhmnet.bounds import Range, short
-from rhmnet.config_field import (
-    check_fields,
-    choice,
-    flag,
-    merge,
-    names_of,
-    number,
-    numbers,
-    text,
-)
-from rhmnet.config_yaml import read_overrides, read_yaml
+from rhmnet.bounds import MOST_SEED, Range, check_fields, choice, flag, number, numbers, short, text
+from rhmnet.config_yaml import merge, names_of, read_overrides, read_yaml
 from rhmnet.errors import InputError
 
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
@@ -44,7 +34,6 @@ _PRETRAINED = "imagenet, none, or a torchvision state file"
 _SHARE = Range(0, 1)
 _CROP_SIDE = Range(STRIDE, 8192, multiple=STRIDE)
 _MOST_OBJECTS = 253  # labels are bytes, as labels.MAX_OBJECTS says, which needs torch
-_MOST_SEED = 2**63 - 1  # PyTorch's generators take no larger ones, and NumPy's no negative ones
 
 
 @dataclass(frozen=True)
@@ -140,7 +129,7 @@ class TrainConfig:
     reference_batch: int = number(
         16, "clips per step that lr is made for; another number is warned of", 1, 10**6
     )
-    seed: int = number(42, "of clips; the rank is added for all else", 0, _MOST_SEED)
+    seed: int = number(42, "of clips; the rank is added for all else", 0, MOST_SEED)
     epochs: int = number(80, "passes over the clips of an epoch", 1, 10**6)
     init_config: str | None = text(
         "pre_training", "stage 2 starts from this configuration's run ...", or_none=True

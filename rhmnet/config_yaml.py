@@ -1,7 +1,15 @@
-"""YAML of configurations, which may come from anywhere: plain values, and nothing that grows."""
+"""Configurations as text: YAML and overrides read into groups of fields, and written out again.
+
+A file may come from anywhere: plain values are read, and nothing that grows.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+import textwrap
+import types
+import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +21,7 @@ from rhmnet.errors import InputError
 
 MOST_BYTES = 256 * 2**10
 _DEEPEST = 20
+_WIDTH = 100
 _UNKNOWN = ("timestamp", "binary", "omap", "pairs", "set")
 """Kinds of YAML that no field has. A date without quotes is text: a folder may be named so."""
 
@@ -71,6 +80,94 @@ def parse_yaml(text: str, where: str) -> Any:
     except (ValueError, KeyError, IndexError, OverflowError) as error:  # !!int x, 5,000 digits
         reason = " ".join(str(error).split())[:80]
         raise InputError(f"{where}: holds a value that cannot be read ({reason})") from None
+
+
+def merge(config: Any, tree: Mapping[str, Any], source: str) -> Any:
+    """The configuration with a tree of plain values put in; raises InputError."""
+    groups = {}
+    for group, fields in tree.items():
+        _known(group, type(config), source, prefix="")
+        if fields is None:
+            continue
+        if not isinstance(fields, Mapping):
+            raise InputError(
+                f"{source}: {group} must hold `field: value` lines, found {short(fields)}"
+            )
+        current = getattr(config, group)
+        hints = typing.get_type_hints(type(current))
+        values = {}
+        for name, value in fields.items():
+            _known(name, type(current), source, prefix=f"{group}.")
+            values[name] = _coerce(value, hints[name], f"{source}: {group}.{name}")
+        groups[group] = dataclasses.replace(current, **values)
+    try:
+        return dataclasses.replace(config, **groups)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+
+
+def names_of(owner: type) -> list[str]:
+    """The fields of a group, or the groups of a configuration."""
+    return [field.name for field in dataclasses.fields(owner)]
+
+
+def _known(name: Any, owner: type, source: str, prefix: str) -> None:
+    names = names_of(owner)
+    if name in names:
+        return
+    shown = name[:60] if isinstance(name, str) and name.isprintable() else short(name)
+    near = difflib.get_close_matches(shown, names, n=1)
+    hint = f"did you mean {prefix}{near[0]}?" if near else f"expected one of {', '.join(names)}"
+    raise InputError(f"{source}: unknown key {prefix}{shown}; {hint}")
+
+
+def _coerce(value: Any, hint: Any, where: str) -> Any:
+    """Check a plain value against a field's type; int passes as float, a list as a tuple."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        options = typing.get_args(hint)
+        if type(value) in options:
+            return value
+        return _coerce(value, next(o for o in options if o is not type(None)), where)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise InputError(f"{where}: expected a list, found {short(value)}")
+        inner = typing.get_args(hint)[0]
+        return tuple(_coerce(item, inner, where) for item in value)
+    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:  # YAML reads 1e-4 as a string
+            return float(value)
+        except (ValueError, OverflowError):
+            pass
+    if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise InputError(f"{where}: expected {hint.__name__}, found {short(value)}")
+
+
+def listing(config: Any) -> str:
+    """YAML that reads back as this configuration: every field with what it means, its bounds and
+    its default.
+    """
+    lines = []
+    for group in dataclasses.fields(config):
+        fields = getattr(config, group.name)
+        lines += [f"# {(type(fields).__doc__ or '').splitlines()[0]}", f"{group.name}:"]
+        for field in dataclasses.fields(fields):
+            told = (
+                f"{field.metadata['help']} ({field.metadata['rule']}; default "
+                f"{_written(field.default)})"
+            )
+            lines += textwrap.wrap(told, _WIDTH, initial_indent="  # ", subsequent_indent="  #   ")
+            lines.append(f"  {field.name}: {_written(getattr(fields, field.name))}")
+        lines.append("")
+    return "\n".join(lines[:-1]) + "\n"
+
+
+def _written(value: Any) -> str:
+    """A value on one line."""
+    value = list(value) if isinstance(value, tuple) else value
+    dumped = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), allow_unicode=True)
+    return dumped.removesuffix("...\n").strip()
 
 
 class _Loader(yaml.SafeLoader):

@@ -11,9 +11,10 @@ import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 
 from pathlib import Path
 
+from rhmnet.bounds import MOST_SEED
 from rhmnet.errors import say
 from rhmnet.files.concurrency import usable_cores
-from rhmnet.runtime.command import MOST_SEED, MOST_WORKERS, CommandParser, run_command, whole
+from rhmnet.runtime.command import MOST_WORKERS, CommandParser, run_command, whole
 from rhmnet.tools.synthetic import SIZES, write_trees
 
 

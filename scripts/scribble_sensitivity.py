@@ -34,6 +34,7 @@ import numpy as np
 import torch
 
 import rhmnet
+from rhmnet.bounds import MOST_SEED
 from rhmnet.config import STRIDE
 from rhmnet.data.davis import Davis, open_davis, read_prompt
 from rhmnet.errors import InputError, say
@@ -47,7 +48,7 @@ from rhmnet.files.writing import make_folder, refused_by_name, remove, write_jso
 from rhmnet.inference import settle_precision
 from rhmnet.inputs import network_size, resize_strokes, thicken
 from rhmnet.labels import LEAST_RATIO
-from rhmnet.runtime.command import MOST_SEED, Number, run_command, whole
+from rhmnet.runtime.command import Number, run_command, whole
 from rhmnet.runtime.processes import join_processes
 from rhmnet.tools.scribbles.formats.maps import write_map
 from rhmnet.tools.scribbles.strokes import StrokeOptions, draw_scribble

@@ -88,7 +88,7 @@ COMMANDS = {
         "masks DAVIS --year 17 --workers 1 --out out/scores",
         ("masks/**/*.*", "DAVIS/Annotations/480p/ant/*.png", "DAVIS/ImageSets/2017/val.txt"),
     ),
-    "config": Command("rhmnet.config_command", "lists/config.yaml", ("lists/config.yaml",)),
+    "config": Command("rhmnet.__main__", "config lists/config.yaml", ("lists/config.yaml",)),
     "make clips": Command(
         "rhmnet.tools.clips.command",
         "DAVIS out/clips --images JPEGImages/480p --masks Annotations/480p --count 1 --frames 3 "

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rhmnet.config import Config, from_dict, load_config, to_dict
-from rhmnet.config_listing import listing
+from rhmnet.config_yaml import listing
 from rhmnet.errors import InputError
 from rhmnet.labels import MAX_OBJECTS
 

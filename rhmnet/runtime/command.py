@@ -32,7 +32,6 @@ M_TRIM_THRESHOLD = -1  # of malloc.h
 M_MMAP_THRESHOLD = -3
 _BYTES = 2**31 - 1
 MOST_WORKERS = 256
-MOST_SEED = 2**63 - 1
 _MOST_NAME, _MOST_PATH = 255, 4095  # bytes, of the file systems of today
 GROUPS = ("model", "data", "train", "loss", "test")
 _SETTING = re.compile(r"([A-Za-z]\w*)\.[A-Za-z]\w*=")

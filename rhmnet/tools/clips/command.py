@@ -20,9 +20,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from rhmnet.bounds import MOST_SEED
 from rhmnet.errors import InputError, say
 from rhmnet.files.concurrency import usable_cores
-from rhmnet.runtime.command import MOST_SEED, MOST_WORKERS, CommandParser, whole
+from rhmnet.runtime.command import MOST_WORKERS, CommandParser, whole
 from rhmnet.tools.clips.stills import Still, coco_stills, map_stills
 from rhmnet.tools.clips.write import Recipe, write_clips
 from rhmnet.tools.scribbles.placing import given_or_below

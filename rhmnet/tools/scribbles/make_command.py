@@ -19,11 +19,12 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from rhmnet.bounds import MOST_SEED
 from rhmnet.errors import InputError, say
 from rhmnet.files.concurrency import usable_cores
 from rhmnet.files.text import read_list
 from rhmnet.labels import MAX_OBJECTS
-from rhmnet.runtime.command import MOST_SEED, MOST_WORKERS, CommandParser, Number, whole
+from rhmnet.runtime.command import MOST_WORKERS, CommandParser, Number, whole
 from rhmnet.tools.scribbles.make import Recipe, make_scribbles, write_coco_list
 from rhmnet.tools.scribbles.placing import given_or_below, place
 from rhmnet.tools.scribbles.sources.coco import coco_jobs
