@@ -50,7 +50,7 @@ COMMANDS = (
     ),
     Command(
         "scribbles convert",
-        "tools.scribbles.convert_command",
+        "tools.scribbles.convert",
         "label maps, DAVIS JSON, labelme and SVG, one into another",
         "session.json strokes --to bmp --size 854x480",
     ),

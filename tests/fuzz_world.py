@@ -76,7 +76,7 @@ COMMANDS = {
         DAVIS_FILES[2:3],
     ),
     "convert": Command(
-        "rhmnet.tools.scribbles.convert_command",
+        "rhmnet.tools.scribbles.convert",
         "lists/lines.svg out/a.bmp --size 36x24",
         ("lists/lines.svg",),
     ),

@@ -29,11 +29,12 @@ from rhmnet.errors import InputError
 from rhmnet.evaluation import score_command, weights
 from rhmnet.files import writing
 from rhmnet.files.concurrency import LOCK, WriteBehind
+from rhmnet.files.label_maps import write_map
 from rhmnet.tools.clips import Recipe, write_clips
 from rhmnet.tools.clips.stills import map_stills
-from rhmnet.tools.scribbles import convert_command, make_command
+from rhmnet.tools.scribbles import convert as convert_command
+from rhmnet.tools.scribbles import make_command
 from rhmnet.tools.scribbles.check import check_command
-from rhmnet.tools.scribbles.formats.maps import write_map
 from rhmnet.tools.segment import overlay_video, segment_command
 from rhmnet.tools.synthetic import trees
 

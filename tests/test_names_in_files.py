@@ -14,7 +14,7 @@ from rhmnet.errors import InputError
 from rhmnet.files.text import read_list
 from rhmnet.tools.scribbles.arrange import arrange
 from rhmnet.tools.scribbles.check.trees import check_root
-from rhmnet.tools.scribbles.formats import davis
+from rhmnet.tools.scribbles.json_formats import read_davis
 from rhmnet.tools.scribbles.sources.coco import coco_jobs
 
 HOSTILE = ("/etc", "../../victim", "a/../../victim", "C:\\x", "a\x1b[2Jb", "a\x0bb", "n" * 300)
@@ -61,7 +61,7 @@ def _youtube_frame(folder: Path, name: str) -> None:
 
 
 def _sequence(folder: Path, name: str) -> None:
-    davis.read(_json(folder / "a.json", {"sequence": name, "size": [9, 9], "scribbles": [[]]}))
+    read_davis(_json(folder / "a.json", {"sequence": name, "size": [9, 9], "scribbles": [[]]}))
 
 
 READERS: dict[str, Callable[[Path, str], None]] = {

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rhmnet.errors import InputError
-from rhmnet.files.label_maps import read_labels
-from rhmnet.tools.scribbles.convert import SUFFIXES, ConvertOptions, convert
-from rhmnet.tools.scribbles.drawing import (
+from rhmnet.files.label_maps import read_labels, write_map
+from rhmnet.tools.scribbles import (
     Drawing,
     Stroke,
     clip,
@@ -21,9 +20,9 @@ from rhmnet.tools.scribbles.drawing import (
     rasterize,
     trace,
 )
-from rhmnet.tools.scribbles.formats import davis, svg
-from rhmnet.tools.scribbles.formats.maps import write_map
-from rhmnet.tools.scribbles.formats.svg_path import flatten, matrix
+from rhmnet.tools.scribbles.convert import SUFFIXES, ConvertOptions, convert
+from rhmnet.tools.scribbles.json_formats import read_davis
+from rhmnet.tools.scribbles.svg import flatten, matrix, read_svg
 from rhmnet.visualize import davis_palette
 
 ANY = ConvertOptions()
@@ -238,7 +237,7 @@ def test_a_view_box_of_another_shape_keeps_its_proportions(tmp_path):
             f'<svg width="90" height="60" viewBox="0 0 30 30" preserveAspectRatio="{how}">'
             '<path data-label="1" d="M 0.25 15 H 10"/></svg>'
         )
-        drawing = svg.read(tmp_path / "a.svg")
+        drawing = read_svg(tmp_path / "a.svg")[0]
         scale = 3 if "none" in how else 2
         assert np.allclose(
             drawing.strokes[0].points[:, 0] + 0.5, np.array([0.25, 10]) * scale + expected
@@ -249,7 +248,7 @@ def test_the_annotated_frame_names_the_only_frame(tmp_path):
     line = {"path": [[0, 0], [1, 1]], "object_id": 1}
     content = {"sequence": "a", "annotated_frame": 7, "size": [9, 9], "scribbles": [[line]]}
     (tmp_path / "a.json").write_text(json.dumps(content))
-    assert list(davis.read(tmp_path / "a.json")) == [7]
+    assert list(read_davis(tmp_path / "a.json")) == [7]
     notes = convert(tmp_path / "a.json", tmp_path / "a.bmp", "bmp", ANY)
     assert any("number of its frame, 7" in note for note in notes)
 

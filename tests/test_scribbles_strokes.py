@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rhmnet.errors import InputError
-from rhmnet.tools.scribbles.hand import draw_lines
+from rhmnet.tools.scribbles import draw_lines
 from rhmnet.tools.scribbles.strokes import StrokeOptions, draw_scribble
 
 SIZES = st.integers(1, 90)

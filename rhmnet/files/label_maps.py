@@ -17,6 +17,7 @@ from rhmnet.files.writing import write_picture
 from rhmnet.labels import davis_palette
 
 _WANTED = "a label map (BMP or PNG with a palette, or 8-bit grey)"
+_BMP_HEAD = 54  # bytes before a BMP's colours
 _PNG_BITS = 24  # place of the byte that says how many bits a sample has
 
 
@@ -46,12 +47,25 @@ def read_labels(path: str | Path) -> np.ndarray:
         return upright(labels, stored_orientation(data))
 
 
-def write_mask(path: str | Path, labels: np.ndarray) -> None:
+def write_mask(path: str | Path, labels: np.ndarray, compress_level: int = 1) -> None:
     """Write a label map as a PNG of indices with the DAVIS palette, moved into place when whole.
 
-    labels: uint8 [H, W], 0 background, 1..N objects.
+    labels: uint8 [H, W], 0 background, 1..N objects. compress_level: 1 to 9; label maps shrink to a
+    few kilobytes at any, and higher ones take longer.
     """
     image = Image.fromarray(labels, mode="P")
     image.putpalette(davis_palette().tobytes())
-    # Level 1: label maps shrink to a few kilobytes at any level, and higher ones take longer.
-    write_picture(path, image, "PNG", compress_level=1)
+    write_picture(path, image, "PNG", compress_level=compress_level)
+
+
+def write_map(path: str | Path, labels: np.ndarray) -> None:
+    """Write a uint8 [H, W] label map as 8-bit BMP, complete or not at all."""
+    write_picture(path, Image.fromarray(labels), "BMP")
+
+
+def is_cut_off(path: Path) -> bool:
+    """Whether a BMP has fewer bytes than it says, as where a disk was full."""
+    with open(path, "rb") as file:
+        head = file.read(_BMP_HEAD)
+    said = int.from_bytes(head[2:6], "little") if head.startswith(b"BM") else 0
+    return len(head) < _BMP_HEAD or path.stat().st_size < said

@@ -26,7 +26,10 @@ _KEPT_FROM_US = (
     *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ESTALE, errno.EMFILE),
 )
 """Of a file: whatever looked at it, it is the system that says no."""
-_EXTRAS = {"skimage": "scribbles", "pycocotools": "scribbles", "tensorboard": "train"}
+_EXTRAS = {
+    **dict.fromkeys(("skimage", "pycocotools", "svgelements"), "scribbles"),
+    "tensorboard": "train",
+}
 """Libraries that pyproject.toml's extras bring."""
 M_TRIM_THRESHOLD = -1  # of malloc.h
 M_MMAP_THRESHOLD = -3

@@ -24,11 +24,11 @@ from tqdm import tqdm
 from rhmnet.errors import InputError
 from rhmnet.files.concurrency import LOCK, alone_in, in_processes
 from rhmnet.files.json_files import read_json
+from rhmnet.files.label_maps import write_map, write_mask
 from rhmnet.files.writing import move, refused_by_name, remove, write_encoded, write_json
 from rhmnet.tools.clips.render import Frame, render, shows_everything
 from rhmnet.tools.clips.scene import Scene, sample_scene
 from rhmnet.tools.clips.stills import Picture, Still
-from rhmnet.tools.scribbles.formats.maps import write_map, write_palette_map
 from rhmnet.tools.scribbles.sources.maps import VOID
 from rhmnet.tools.scribbles.strokes import StrokeOptions, draw_scribble
 
@@ -205,7 +205,7 @@ def _write(job: Job, out: Path, scene: Scene, frames: list[Frame], recipe: Recip
         strokes = draw_scribble(labels, scene.num_objects, rng, options, labels == VOID)
         write_map(aside / "scribbles" / f"{stem}.bmp", strokes)
         if recipe.masks:
-            write_palette_map(aside / "Annotations" / f"{stem}.png", labels)
+            write_mask(aside / "Annotations" / f"{stem}.png", labels, compress_level=6)
     _move(aside / "JPEGImages", out / "train" / "JPEGImages" / job.name)
     if recipe.masks:
         _move(aside / "Annotations", out / "train" / "Annotations" / job.name)

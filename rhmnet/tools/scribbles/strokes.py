@@ -14,12 +14,13 @@ from typing import Any
 import cv2
 import numpy as np
 from skimage.graph import MCP_Geometric
+from skimage.morphology import skeletonize
 
 from rhmnet.bounds import Range, check
-from rhmnet.tools.scribbles.hand import draw_lines, steer
-from rhmnet.tools.scribbles.skeleton import distance_inside, pieces_of, shrink, skeleton_paths
+from rhmnet.tools.scribbles import draw_lines
 
 SKELETON_SIDE = 96  # larger objects are shrunk to it, pixels: a hand sees no finer skeleton
+MAX_PIECES = 8  # of an object get strokes, the largest: nobody dots every leaf of a tree
 BACKGROUND_SIDE = 64  # longer side of the grid through which background strokes find their way
 
 
@@ -182,3 +183,128 @@ def _shorten(path: np.ndarray, coverage: float, rng: np.random.Generator) -> np.
     # the mean of two draws: mostly both ends are left out, seldom one alone
     first = round(skipped * (rng.random() + rng.random()) / 2)
     return path[first : first + keep]
+
+
+def shrink(mask: np.ndarray, side: int, whole: bool = False) -> tuple[np.ndarray, int]:
+    """Shrink a mask by the integer that brings its longer side to `side`; also that integer.
+
+    A cell is set where more than half of its pixels are, with `whole` where all are. Thin masks
+    would fall apart; those stay at full size.
+    """
+    factor = -(-max(mask.shape) // side)
+    if factor == 1:
+        return mask, 1
+    height, width = (-(-size // factor) for size in mask.shape)
+    padded = np.zeros((height * factor, width * factor), np.uint8)
+    padded[: mask.shape[0], : mask.shape[1]] = mask
+    cells = padded.reshape(height, factor, width, factor).sum(axis=(1, 3), dtype=np.int32)
+    if whole:
+        small = cells == factor**2
+        return (small, factor) if small.any() else (mask, 1)
+    small = 2 * cells > factor**2
+    lost = np.count_nonzero((cells > 0) & ~small)
+    return (small, factor) if lost < np.count_nonzero(small) else (mask, 1)
+
+
+def distance_inside(mask: np.ndarray, border_counts: bool = True) -> np.ndarray:
+    """float32 [H, W]: of each pixel to the mask's outside; beyond the border is outside or not."""
+    if not border_counts and mask.all():
+        return np.full(mask.shape, max(mask.shape), np.float32)
+    pad = int(border_counts)
+    padded = np.pad(mask, pad).view(np.uint8)
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return distance[pad : distance.shape[0] - pad, pad : distance.shape[1] - pad]
+
+
+def pieces_of(mask: np.ndarray, share: float) -> list[tuple[tuple[slice, slice], np.ndarray]]:
+    """Connected pieces of at least a share of the largest one's area: window, bool mask in it."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8))
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    pieces = []
+    for index in np.argsort(-areas, kind="stable")[:MAX_PIECES] + 1:
+        x, y, width, height, area = (int(value) for value in stats[index])
+        if area >= share * areas.max():
+            window = np.s_[y : y + height, x : x + width]
+            pieces.append((window, labels[window] == index))
+    return pieces
+
+
+def skeleton_paths(
+    piece: np.ndarray, branch_chance: float, max_branches: int, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """The longest path through the skeleton of a connected mask, then branches of it by chance.
+
+    piece: bool [H, W]. max_branches: side branches that are considered, longest first.
+    Returns int [P, 2] (y, x) each; none where the skeleton is empty.
+    """
+    skeleton = skeletonize(piece)
+    if not skeleton.any():
+        return []
+    search = MCP_Geometric(np.where(skeleton, 1.0, -1.0))  # negative: no way through
+    start = _farthest(search, np.argwhere(skeleton)[:1])[-1]  # two sweeps find a longest path
+    main = _farthest(search, start[None])
+    paths, drawn = [main], main
+    for _ in range(max_branches):
+        branch = _farthest(search, drawn)
+        if len(branch) < max(6, 0.2 * len(main)):
+            break
+        if rng.random() < branch_chance:
+            paths.append(branch)
+        drawn = np.concatenate([drawn, branch])
+    return paths
+
+
+def _farthest(search: MCP_Geometric, starts: np.ndarray) -> np.ndarray:
+    """The path from the starts to the reachable pixel farthest from them, int [P, 2] (y, x)."""
+    distance, _ = search.find_costs(starts.tolist())
+    distance[~np.isfinite(distance)] = -1
+    return np.array(search.traceback(np.unravel_index(distance.argmax(), distance.shape)))
+
+
+def steer(
+    path: np.ndarray, room: np.ndarray, thickness: int, jitter: float, rng: np.random.Generator
+) -> np.ndarray:
+    """The line that a hand draws along a path; it keeps inside the room that the path has.
+
+    path: [P, 2] (y, x), neighbours about equally far apart. room: [P], pixels to the nearest
+    outside of each point. jitter: how far the line strays, share of the room.
+    Returns float64 [P, 2] (y, x).
+    """
+    if len(path) == 1:
+        return path.astype(np.float64)
+    path = smooth(path.astype(np.float64), 2.0)  # without the steps of the pixel grid
+    slack = np.maximum(room - (thickness + 1) / 2, 0)[:, None]
+    wish = smooth(path, max(1.0, len(path) / 10))
+    # slow wandering off the middle, and a slight tremor
+    wander = _noise(len(path), max(6.0, len(path) / 4), rng) + _noise(len(path), 6.0, rng) / 8
+    offset = wish - path + jitter * slack * wander
+    length = np.linalg.norm(offset, axis=1, keepdims=True)
+    offset *= np.minimum(1, slack / np.maximum(length, 1e-9))
+    return path + smooth(offset, 1.5)
+
+
+def smooth(values: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian smoothing along the first axis, [P, D]; the ends stay where they are.
+
+    The sequence is continued by its point reflection at either end, which neither shortens a path
+    nor bends it there.
+    """
+    reach = min(len(values) - 1, int(3 * sigma + 0.5))
+    if reach < 1:
+        return values
+    offsets = np.arange(-reach, reach + 1)
+    kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel /= kernel.sum()
+    before = 2 * values[0] - values[reach:0:-1]
+    after = 2 * values[-1] - values[-2 : -2 - reach : -1]
+    longer = np.concatenate([before, values, after])
+    columns = [np.convolve(column, kernel, mode="valid") for column in longer.T]
+    return np.stack(columns, axis=1)
+
+
+def _noise(length: int, wavelength: float, rng: np.random.Generator) -> np.ndarray:
+    """[P, 2] smooth noise of about unit size whose bumps are `wavelength` points apart."""
+    knots = rng.uniform(-1.7, 1.7, size=(int(length / wavelength) + 2, 2))
+    place = np.arange(length) / wavelength
+    columns = [np.interp(place, np.arange(len(knots)), column) for column in knots.T]
+    return smooth(np.stack(columns, axis=1), wavelength / 3)

@@ -21,8 +21,8 @@ from rhmnet.files.scribble_file import (
 from rhmnet.files.source import Source
 from rhmnet.inputs import objects_in, resize_strokes
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, from_disk
-from rhmnet.tools.scribbles.drawing import BACKGROUND_ID, rasterize
-from rhmnet.tools.scribbles.formats import davis
+from rhmnet.tools.scribbles import BACKGROUND_ID, rasterize
+from rhmnet.tools.scribbles.json_formats import read_davis
 
 _ASPECT_TOLERANCE = 0.02  # relative; another shape is another picture, not another size
 
@@ -178,7 +178,7 @@ def _read_lines(
 ) -> dict[int, np.ndarray]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected DAVIS scribbles")
-    drawings = davis.read(path, source.size)
+    drawings = read_davis(path, source.size)
     ids = [stroke.object_id for drawing in drawings.values() for stroke in drawing.strokes]
     most = max(ids, default=0)
     notes += [f"{path.name}: dropped {told}" for d in drawings.values() for told in d.mended]

@@ -12,31 +12,36 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
+import svgelements
+from svgelements import Arc, Close, Line, Move
 
 from rhmnet.errors import InputError
 from rhmnet.files.writing import new_file
-from rhmnet.tools.scribbles.drawing import Drawing, Stroke
-from rhmnet.tools.scribbles.formats.names import name_of, object_id, pen_width
-from rhmnet.tools.scribbles.formats.svg_path import NUMBER, flatten, matrix
-from rhmnet.visualize import davis_palette
+from rhmnet.labels import davis_palette
+from rhmnet.tools.scribbles import CORNER, Drawing, Size, Stroke, name_of, object_id, pen_width
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _NAMES = ("data-label", "{http://www.inkscape.org/namespaces/inkscape}label", "id", "class")
-_CORNER = 0.5  # a pixel's centre is half a pixel from its corner
 _SKIPPED = {"defs", "metadata", "title", "desc", "style", "namedview", "image", "clipPath", "mask"}
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_PATH_TOKEN = re.compile(rf"[MLHVCSQTAZmlhvcsqtaz,\s]|{_NUMBER.pattern}")
+_TRANSFORM = re.compile(r"(?:matrix|translate|scale|rotate|skew[XY])\s*\([^)]*\)[\s,]*")
+_PIXELS_AN_INCH = 96  # of CSS
+_CURVE_POINTS = 24  # of a curve, enough for one as long as an image's side
 
 
-def read(path: Path) -> Drawing:
+def read_svg(path: Path, size: Size | None = None) -> dict[int, Drawing]:
     """Strokes of an SVG file; shapes that are no lines are dropped, and said to be.
 
-    Raises InputError that names the file, and the shape that no name labels.
+    Nothing that the file refers to is opened. Raises InputError that names the file, and the shape
+    that no name labels.
     """
     try:
         root = ElementTree.parse(path).getroot()
         if root.tag.removeprefix(_SVG) != "svg":
             raise ElementTree.ParseError(f"its root is {root.tag}")
-        size, to_pixels = _canvas(root)
-        drawing = Drawing(size, [])
+        said, to_pixels = _canvas(root)
+        drawing = Drawing(size or said, [])
         with np.errstate(all="ignore"):  # what is not finite is refused
             _collect(path, root, _Pen(to_pixels, None, None), drawing)
     except (OSError, ElementTree.ParseError, ValueError, IndexError, ArithmeticError) as error:
@@ -45,17 +50,17 @@ def read(path: Path) -> Drawing:
         reason = str(error)[:200]
         raise InputError(f"{path}: cannot be read as SVG ({reason}); save it again") from None
     drawing.dropped = sorted(set(drawing.dropped))
-    return drawing
+    return {0: drawing}
 
 
-def write(path: Path, drawing: Drawing) -> None:
+def write_svg(path: Path, drawing: Drawing) -> None:
     """Write a drawing: a path a stroke, in the colours of DAVIS' palette, background in white."""
     height, width = drawing.size
     ElementTree.register_namespace("", _SVG[1:-1])
     attributes = {"width": f"{width}", "height": f"{height}", "viewBox": f"0 0 {width} {height}"}
     root = ElementTree.Element(f"{_SVG}svg", attributes)
     for stroke in drawing.strokes:
-        points = " L ".join(f"{x:g} {y:g}" for x, y in (stroke.points + _CORNER).tolist())
+        points = " L ".join(f"{x:g} {y:g}" for x, y in (stroke.points + CORNER).tolist())
         colour = davis_palette()[stroke.object_id % 256] if stroke.object_id else (255, 255, 255)
         attributes = {
             "d": f"M {points}",
@@ -72,9 +77,9 @@ def write(path: Path, drawing: Drawing) -> None:
         ElementTree.ElementTree(root).write(file, encoding="utf-8", xml_declaration=True)
 
 
-def _canvas(root: ElementTree.Element) -> tuple[tuple[int, int] | None, np.ndarray]:
+def _canvas(root: ElementTree.Element) -> tuple[Size | None, np.ndarray]:
     """H, W in pixels (None if not said), and the matrix from user units to pixels."""
-    view = [float(number) for number in NUMBER.findall(root.get("viewBox", ""))]
+    view = [float(number) for number in _NUMBER.findall(root.get("viewBox", ""))]
     sides = [root.get("width", ""), root.get("height", "")]
     lengths = [re.fullmatch(r"\s*([\d.]+)(?:px)?\s*", side) for side in sides]
     if all(lengths):
@@ -83,23 +88,11 @@ def _canvas(root: ElementTree.Element) -> tuple[tuple[int, int] | None, np.ndarr
         width, height = view[2:]
     else:
         return None, np.eye(3)
-    to_pixels = np.eye(3)
+    to_pixels = ""
     if len(view) == 4 and view[2] > 0 and view[3] > 0:
-        to_pixels[:2] = _fit(np.array(view), (width, height), root.get("preserveAspectRatio", ""))
-    return (round(height), round(width)), to_pixels
-
-
-def _fit(view: np.ndarray, sides: tuple[float, float], how: str) -> np.ndarray:
-    """[2, 3] from a view box (x, y, width, height) to an image, by preserveAspectRatio."""
-    scale = sides / view[2:]
-    if "none" not in how:
-        scale[:] = scale.max() if "slice" in how else scale.min()
-    spare = sides - scale * view[2:]
-    shares = [
-        next((share for share, word in ((0, "Min"), (1, "Max")) if axis + word in how), 0.5)
-        for axis in ("x", "Y")
-    ]
-    return np.column_stack([np.diag(scale), spare * shares - scale * view[:2]])
+        how = root.get("preserveAspectRatio") or "xMidYMid"
+        to_pixels = svgelements.Viewbox.viewbox_transform(0, 0, width, height, *view, how)
+    return (round(height), round(width)), matrix(to_pixels)
 
 
 class _Pen(NamedTuple):
@@ -144,11 +137,10 @@ def _stroke(path: Path, element: ElementTree.Element, line: np.ndarray, pen: _Pe
             f"{path}: {name} has no label; give it, or a group around it, "
             'data-label="1" or "background"'
         )
-    to_pixels = pen.to_pixels
-    points = line @ to_pixels[:2, :2].T + to_pixels[:2, 2] - _CORNER
+    points = line @ pen.to_pixels[:2, :2].T + pen.to_pixels[:2, 2] - CORNER
     if not np.isfinite(points).all():
         raise ValueError("a shape leaves the image by far")
-    scale = abs(np.linalg.det(to_pixels[:2, :2])) ** 0.5
+    scale = abs(np.linalg.det(pen.to_pixels[:2, :2])) ** 0.5
     return Stroke(pen.label, points, pen.width * scale if pen.width else None)
 
 
@@ -157,11 +149,53 @@ def _lines(tag: str, element: ElementTree.Element) -> list[np.ndarray] | None:
     if tag == "path":
         return flatten(element.get("d", ""))
     if tag in ("polyline", "polygon"):
-        points = [float(number) for number in NUMBER.findall(element.get("points", ""))]
+        points = [float(number) for number in _NUMBER.findall(element.get("points", ""))]
         points += points[:2] if tag == "polygon" else []
         return [np.array(points).reshape(-1, 2)]
     if tag == "line":
-        return [
-            np.array([float(element.get(key, 0)) for key in ("x1", "y1", "x2", "y2")]).reshape(2, 2)
-        ]
+        ends = [float(element.get(key, 0)) for key in ("x1", "y1", "x2", "y2")]
+        return [np.array(ends).reshape(2, 2)]
     return None
+
+
+def flatten(data: str) -> list[np.ndarray]:
+    """The lines of a path's `d`, curves as 24 pieces; float64 [P, 2] (x, y) each.
+
+    Raises ValueError for what is no path data.
+    """
+    lines: list[list] = []
+    try:
+        if _PATH_TOKEN.sub("", data) or data.lstrip()[:1] not in ("M", "m", ""):
+            raise ValueError  # the library would read as far as it understands
+        closed = False
+        for part in svgelements.Path(re.sub(r"\.(?!\d)", ".0", data)):  # nor does it know 5.
+            if isinstance(part, Move):
+                lines.append([part.end])
+            else:
+                if closed:  # after Z a line starts where the last one did
+                    lines.append([part.start])
+                lines[-1] += _points_of(part)
+            closed = isinstance(part, Close)
+        return [np.array([(point.x, point.y) for point in line], np.float64) for line in lines]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"path data {data[:30]!r} is malformed") from error
+
+
+def _points_of(part: svgelements.PathSegment) -> list[svgelements.Point]:
+    """Points along a part of a path, without its start."""
+    if isinstance(part, Line | Close) or (isinstance(part, Arc) and not part.sweep):
+        return [part.end]
+    return [part.point(step / _CURVE_POINTS) for step in range(1, _CURVE_POINTS + 1)]
+
+
+def matrix(transform: str) -> np.ndarray:
+    """float64 [3, 3] of a `transform` attribute; identity for an empty one."""
+    unknown = _TRANSFORM.sub("", transform).strip()
+    try:
+        if unknown:
+            raise ValueError  # the library would pass it over
+        found = svgelements.Matrix(transform).render(ppi=_PIXELS_AN_INCH)
+        rows = [[found.a, found.c, found.e], [found.b, found.d, found.f], [0, 0, 1]]
+        return np.array(rows, np.float64)
+    except (ValueError, TypeError, IndexError) as error:
+        raise ValueError(f"transform {unknown or transform} is not known") from error
