@@ -18,13 +18,14 @@ import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 from pathlib import Path
 
 import rhmnet
-from rhmnet.data.davis import open_davis
+from rhmnet.data.davis import open_davis, parse_year
 from rhmnet.errors import say
+from rhmnet.evaluation.benchmarks import DavisEvaluation
 from rhmnet.evaluation.command import choose_device, choose_groups, parse_davis
+from rhmnet.evaluation.manifest import made_by
 from rhmnet.evaluation.report import build_report, format_report, write_report
-from rhmnet.evaluation.runner import Evaluation
-from rhmnet.evaluation.scoring import parse_year, reading_of, select
-from rhmnet.evaluation.weights import choose_network, made_by
+from rhmnet.evaluation.scoring import reading_of, select
+from rhmnet.evaluation.weights import choose_network
 from rhmnet.inference import settle_precision
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.processes import join_processes
@@ -41,7 +42,7 @@ def main() -> None:
     with join_processes(choose_device(args.device, args.gpu)) as processes:
         config = settle_precision(config, processes.device)
         name = f"{network.name}_davis{davis.year}"
-        evaluation = Evaluation(
+        evaluation = DavisEvaluation(
             davis=davis,
             names=names,
             groups=groups,

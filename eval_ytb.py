@@ -23,12 +23,17 @@ from pathlib import Path
 import rhmnet
 from rhmnet.data.youtube import open_youtube_vos
 from rhmnet.errors import say
+from rhmnet.evaluation.benchmarks import YoutubeEvaluation
 from rhmnet.evaluation.command import choose_device, parse_youtube
-from rhmnet.evaluation.report import write_tables
+from rhmnet.evaluation.manifest import made_by
+from rhmnet.evaluation.report import (
+    build_youtube_report,
+    format_youtube_report,
+    write_tables,
+    youtube_rows,
+)
 from rhmnet.evaluation.scoring import select
-from rhmnet.evaluation.weights import choose_network, made_by
-from rhmnet.evaluation.youtube_report import build_report, format_report, table_rows
-from rhmnet.evaluation.youtube_runner import YoutubeEvaluation
+from rhmnet.evaluation.weights import choose_network
 from rhmnet.inference import settle_precision
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.processes import join_processes
@@ -64,9 +69,9 @@ def main() -> None:
     say(f"{name}, {config.test.precision}: {count} videos in {evaluation.masks()}")
     if scores:
         header = {"run": name, "weights": str(checkpoint or "random"), **evaluation.describe()}
-        report = build_report(header, scores, tree.seen_categories())
-        print(format_report(report))
-        say("wrote {} {}".format(*write_tables(evaluation.folder, report, table_rows(report))))
+        report = build_youtube_report(header, scores, tree.seen_categories())
+        print(format_youtube_report(report))
+        say("wrote {} {}".format(*write_tables(evaluation.folder, report, youtube_rows(report))))
     else:
         say(f"no scores: no dense annotations under {tree.root / tree.part}/Annotations")
     if args.zip:

@@ -19,7 +19,7 @@ import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from rhmnet.evaluation.validation import davis_validation
+from rhmnet.evaluation.benchmarks import davis_validation
 from rhmnet.runtime.command import run_command
 from rhmnet.training.options import parse_options
 from rhmnet.training.run import train

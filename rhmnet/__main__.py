@@ -68,7 +68,7 @@ COMMANDS = (
     ),
     Command(
         "score",
-        "evaluation.score_command",
+        "evaluation.report",
         "J and F of folders of masks on DAVIS",
         "results/masks datasets/DAVIS --year 17",
     ),

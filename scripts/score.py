@@ -6,7 +6,7 @@ The same as `rhmnet score`; --help tells.
 
 import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 
-from rhmnet.evaluation.score_command import main
+from rhmnet.evaluation.report import main
 from rhmnet.runtime.command import run_command
 
 if __name__ == "__main__":

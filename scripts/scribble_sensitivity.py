@@ -36,13 +36,14 @@ import torch
 import rhmnet
 from rhmnet.bounds import MOST_SEED
 from rhmnet.config import STRIDE
-from rhmnet.data.davis import Davis, open_davis, read_prompt
+from rhmnet.data.davis import Davis, open_davis, parse_year, read_prompt
 from rhmnet.errors import InputError, say
+from rhmnet.evaluation.benchmarks import DavisEvaluation
 from rhmnet.evaluation.command import choose_device, davis_parser, parse
+from rhmnet.evaluation.manifest import made_by
 from rhmnet.evaluation.report import VideoScores, global_row, object_rows
-from rhmnet.evaluation.runner import Evaluation
-from rhmnet.evaluation.scoring import parse_year, reading_of, select
-from rhmnet.evaluation.weights import choose_network, made_by
+from rhmnet.evaluation.scoring import reading_of, select
+from rhmnet.evaluation.weights import choose_network
 from rhmnet.files.concurrency import alone_in
 from rhmnet.files.label_maps import write_map
 from rhmnet.files.writing import make_folder, refused_by_name, remove, write_json
@@ -106,7 +107,7 @@ def main() -> None:
             alone.enter_context(alone_in(folder, remedy, tidy=True))
             write_strokes(davis, names, conditions, folder / "strokes", args.seed)
         processes.wait()
-        evaluation = Evaluation(
+        evaluation = DavisEvaluation(
             davis=dataclasses.replace(davis, root=folder / "strokes"),
             names=names,
             groups=list(conditions),

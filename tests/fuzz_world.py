@@ -84,7 +84,7 @@ COMMANDS = {
         "rhmnet.tools.scribbles.check.check_command", "DAVIS --sheet out/sheet.png", DAVIS_FILES
     ),
     "score": Command(
-        "rhmnet.evaluation.score_command",
+        "rhmnet.evaluation.report",
         "masks DAVIS --year 17 --workers 1 --out out/scores",
         ("masks/**/*.*", "DAVIS/Annotations/480p/ant/*.png", "DAVIS/ImageSets/2017/val.txt"),
     ),

@@ -52,7 +52,7 @@ MAY_IMPORT = {
     | {"checkpoint_values"}
     | {"visualize", "runtime"},
     "evaluation": BASE
-    | {"evaluation", "model", "tracker", "tracked_frame", "inputs"}
+    | {"evaluation", "model", "tracker", "inputs"}
     | {"data", "files", "checkpoint", "loading", "visualize", "runtime"},
     "tools/clips": BASE | {"tools/clips", "tools/scribbles", "files", "runtime"},
     "tools/scribbles": BASE | {"tools/scribbles", "data", "files", "visualize", "runtime"},

@@ -21,7 +21,7 @@ from davis_files import (
 
 from rhmnet.data.davis import open_davis
 from rhmnet.errors import InputError
-from rhmnet.evaluation.runner import Evaluation
+from rhmnet.evaluation.benchmarks import DavisEvaluation
 from rhmnet.evaluation.scoring import Reading, score_folder
 from rhmnet.files.label_maps import read_labels, write_mask
 
@@ -145,7 +145,7 @@ class Process(NamedTuple):
 
 def test_two_processes_share_the_videos_and_the_first_has_all_scores(tmp_path, fake):
     davis = open_davis(make_davis(tmp_path / "DAVIS", 2017))
-    evaluation = Evaluation(
+    evaluation = DavisEvaluation(
         davis=davis,
         names=davis.names(),
         groups=[0, 1],

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from davis_files import FRAMES, HEIGHT, WIDTH, load_script, make_davis, masks_of, save
 
-from rhmnet.data.davis import open_davis, read_prompt
+from rhmnet.data.davis import open_davis, parse_year, read_prompt
 from rhmnet.errors import InputError
 from rhmnet.evaluation.command import choose_groups, find_epoch
-from rhmnet.evaluation.scoring import Reading, parse_year, score_folder, select
+from rhmnet.evaluation.scoring import Reading, score_folder, select
 from rhmnet.files.label_maps import write_mask
 from rhmnet.runtime.command import run_command
 

@@ -11,8 +11,8 @@ from davis_files import save
 
 from rhmnet.data.youtube import Object, open_youtube_vos, read_late_prompt
 from rhmnet.errors import InputError
-from rhmnet.evaluation.youtube_report import build_report, format_report, table_rows
-from rhmnet.evaluation.youtube_runner import ObjectScores, score_objects
+from rhmnet.evaluation.report import build_youtube_report, format_youtube_report, youtube_rows
+from rhmnet.evaluation.scoring import ObjectScores, score_objects
 from rhmnet.files.label_maps import write_mask
 from rhmnet.inputs import capped_size, resize_labels
 
@@ -94,35 +94,35 @@ def test_overall_is_the_mean_of_the_four_numbers():
         ("bee", [0.9], [0.7]),
         ("cat", [0.1, 0.3], [0.4, 0.4]),
     )
-    report = build_report({"run": "r"}, scores, {"ant", "bee"})
+    report = build_youtube_report({"run": "r"}, scores, {"ant", "bee"})
     assert report["groups"]["seen"] == pytest.approx({"objects": 2, "J": 0.7, "F": 0.5})
     assert report["groups"]["unseen"] == pytest.approx({"objects": 1, "J": 0.2, "F": 0.4})
     assert report["overall"] == pytest.approx((0.7 + 0.5 + 0.2 + 0.4) / 4)
     assert report["notes"] == []
-    assert "0.4500" in format_report(report)
-    assert table_rows(report)[-1] == ["Overall", "", "", "", pytest.approx(0.45), ""]
+    assert "0.4500" in format_youtube_report(report)
+    assert youtube_rows(report)[-1] == ["Overall", "", "", "", pytest.approx(0.45), ""]
 
 
 def test_a_group_without_objects_is_said_not_averaged():
-    report = build_report({}, scores_of(("cat", [0.2], [0.4])), {"ant"})
-    text = format_report(report)
+    report = build_youtube_report({}, scores_of(("cat", [0.2], [0.4])), {"ant"})
+    text = format_youtube_report(report)
     assert report["overall"] == pytest.approx(0.3)
     assert "no object of a seen category" in text
     assert "nan" not in text
-    unknown = build_report({}, scores_of(("cat", [0.2], [0.4])), None)
-    assert "no train/meta.json" in format_report(unknown)
+    unknown = build_youtube_report({}, scores_of(("cat", [0.2], [0.4])), None)
+    assert "no train/meta.json" in format_youtube_report(unknown)
     assert unknown["overall"] == pytest.approx(0.3)
-    some = build_report({}, scores_of(("ant", [0.2], [0.4]), (None, [0.6], [0.8])), {"ant"})
-    assert "no category" in format_report(some)
+    some = build_youtube_report({}, scores_of(("ant", [0.2], [0.4]), (None, [0.6], [0.8])), {"ant"})
+    assert "no category" in format_youtube_report(some)
 
 
 def test_an_object_on_the_last_frame_alone_is_left_out():
-    report = build_report({}, scores_of(("ant", [0.2], [0.4]), ("ant", [], [])), {"ant"})
+    report = build_youtube_report({}, scores_of(("ant", [0.2], [0.4]), ("ant", [], [])), {"ant"})
     assert report["groups"]["seen"]["objects"] == 1
-    assert "1 objects appear on a last frame" in format_report(report)
-    nothing = build_report({}, scores_of(("ant", [], [])), {"ant"})
+    assert "1 objects appear on a last frame" in format_youtube_report(report)
+    nothing = build_youtube_report({}, scores_of(("ant", [], [])), {"ant"})
     assert nothing["overall"] is None
-    assert "nan" not in format_report(nothing)
+    assert "nan" not in format_youtube_report(nothing)
 
 
 def test_seen_categories_are_those_of_training(root):

@@ -13,7 +13,7 @@ from small import small_config, small_model
 
 import rhmnet
 from rhmnet.errors import InputError
-from rhmnet.evaluation.validation import davis_validation
+from rhmnet.evaluation.benchmarks import davis_validation
 from rhmnet.runtime.processes import Processes
 
 

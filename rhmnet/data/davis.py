@@ -200,6 +200,14 @@ def open_davis(root: str | Path, year: int | None = None, split: str = "val") ->
     )
 
 
+def parse_year(text: str) -> int:
+    """16, 17, 2016 or 2017 -> the year."""
+    years = {str(y)[-n:]: y for y in YEARS for n in (2, 4)}
+    if text not in years:
+        raise InputError(f"--year {text}: expected 16 or 17")
+    return years[text]
+
+
 def _files(folder: Path, suffixes: tuple[str, ...]) -> tuple[Path, ...]:
     """The files of a video in natural order, one of each name."""
     paths = list_files(folder, suffixes)

@@ -19,6 +19,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rhmnet.config import Config, to_dict
 from rhmnet.errors import InputError
 from rhmnet.files.concurrency import LOCK, alone_in
 from rhmnet.files.json_files import read_json
@@ -50,6 +51,21 @@ def fingerprint(paths: Iterable[Path]) -> str:
             while block := file.read(1 << 22):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def made_by(config: Config, checkpoint: Path | None) -> dict[str, Any]:
+    """All that a mask depends on, besides its video and strokes; see `Manifest`."""
+    groups = to_dict(config)
+    weights = fingerprint([checkpoint]) if checkpoint else f"random, seed {config.train.seed}"
+    if checkpoint:
+        del groups["model"]["pretrained"]  # overwritten by the checkpoint's weights
+    crop_size = groups["data"]["crop_size"]  # the position embedding's size depends on it
+    return {
+        "weights": weights,
+        "model": groups["model"],
+        "crop_size": crop_size,
+        "test": groups["test"],
+    }
 
 
 def prepare_folder(folder: Path, manifest: Manifest, overwrite: bool) -> None:

@@ -1,25 +1,31 @@
-"""Scores of a folder of masks against a DAVIS list, like the official package's.
+"""Scores of masks: region similarity J and contour accuracy F, as the official DAVIS package's.
 
-The first and the last frame are left out. What would make a score silently wrong is an error:
-missing frames, masks of colours, 255 as an id, ids above the number of objects.
+Equal to it to rounding (docs/method.md, section 9), but each object is measured inside its own
+bounding box: outside it, neither mask has anything to count. On DAVIS the first and the last frame
+are left out. What would make a score silently wrong is an error: missing frames, masks of colours,
+255 as an id, ids above the number of objects.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
-from rhmnet.data.davis import YEARS, Davis, DavisVideo
+from rhmnet.data.davis import Davis, DavisVideo
+from rhmnet.data.youtube import Object, YoutubeVideo
 from rhmnet.errors import InputError
-from rhmnet.evaluation.metrics import frame_scores
 from rhmnet.files.concurrency import usable_cores
 from rhmnet.files.label_maps import read_labels
 
+BOUNDARY_TOLERANCE = 0.008  # of the image's diagonal
 _CHUNK = 12  # frames a task: few enough to keep every thread busy to the end
 
 
@@ -43,14 +49,6 @@ def reading_of(year: int, davis16: str) -> Reading:
     return Reading.OBJECTS if year == 2017 else Reading[davis16.upper()]
 
 
-def parse_year(text: str) -> int:
-    """16, 17, 2016 or 2017 -> the year."""
-    years = {str(y)[-n:]: y for y in YEARS for n in (2, 4)}
-    if text not in years:
-        raise InputError(f"--year {text}: expected 16 or 17")
-    return years[text]
-
-
 def select(names: Sequence[str], start: int | None, end: int | None, only: str | None) -> list[str]:
     """The slice [start:end] of a list of videos, or the one named `only`."""
     if only is not None:
@@ -63,6 +61,15 @@ def select(names: Sequence[str], start: int | None, end: int | None, only: str |
             f"--start {start} --end {end}: no video among the {len(names)} of the list"
         )
     return chosen
+
+
+class ObjectScores(NamedTuple):
+    """J and F of one object."""
+
+    video: str
+    object: Object
+    values: np.ndarray
+    """float64 [2, T]: every frame of meta.json after the one at which the object appears."""
 
 
 def score_folder(
@@ -197,3 +204,106 @@ def read_prediction(
             "0 elsewhere (a background of its own is not an object)"
         )
     return labels
+
+
+def score_objects(video: YoutubeVideo, folder: Path) -> list[ObjectScores]:
+    """J and F of a video's masks, object by object; none without dense annotations.
+
+    folder: holds `<frame>.png`. Raises InputError that names a file with labels out of range.
+    """
+    if not video.annotations:
+        return []
+    scores = np.stack([_score_frame(video, path, folder) for path in video.annotations], axis=-1)
+    frames = [path.stem for path in video.annotations]  # in order
+    return [
+        ObjectScores(video.name, item, scores[:, item.number - 1, frames.index(item.first) + 1 :])
+        for item in video.objects
+    ]
+
+
+def _score_frame(video: YoutubeVideo, path: Path, folder: Path) -> np.ndarray:
+    """float64 [2, N]."""
+    annotation = read_labels(path)
+    largest = int(annotation.max())
+    if largest > video.num_objects:
+        raise InputError(
+            f"{path}: label {largest}, but meta.json lists objects up to {video.num_objects}; "
+            "expected a label map of these objects, 0 elsewhere"
+        )
+    predicted = read_prediction(folder / path.name, annotation.shape, video.num_objects)
+    return frame_scores(predicted, annotation, video.num_objects)
+
+
+def frame_scores(prediction: np.ndarray, annotation: np.ndarray, num_objects: int) -> np.ndarray:
+    """J and F of every object of one frame: float64 [2, N].
+
+    prediction, annotation: uint8 [H, W], 0 background, 1..N objects; other values count as
+    background. Raises ValueError where the two shapes differ.
+    """
+    if prediction.shape != annotation.shape:
+        raise ValueError(f"prediction {prediction.shape} and annotation {annotation.shape} differ")
+    tolerance = boundary_tolerance(annotation.shape)
+    scores = np.empty((2, num_objects))
+    for index in range(num_objects):
+        predicted, true = _crop(prediction == index + 1, annotation == index + 1)
+        scores[0, index] = region_similarity(predicted, true)
+        scores[1, index] = contour_accuracy(predicted, true, tolerance)
+    return scores
+
+
+def boundary_tolerance(shape: tuple[int, ...]) -> int:
+    """How far apart two contours may lie and still match, in pixels."""
+    return math.ceil(BOUNDARY_TOLERANCE * math.hypot(*shape))
+
+
+def region_similarity(predicted: np.ndarray, true: np.ndarray) -> float:
+    """J: intersection over union of two masks (uint8 0/1 [H, W]); 1 where both are empty."""
+    union = cv2.countNonZero(predicted | true)
+    return cv2.countNonZero(predicted & true) / union if union else 1.0
+
+
+def contour_accuracy(predicted: np.ndarray, true: np.ndarray, tolerance: int) -> float:
+    """F: harmonic mean of the contours' precision and recall (uint8 0/1 [H, W]).
+
+    A contour pixel matches where the other contour passes within `tolerance` pixels. 1 where
+    neither mask has a contour, 0 where only one has.
+    """
+    contour, true_contour = boundary_map(predicted), boundary_map(true)
+    count, true_count = cv2.countNonZero(contour), cv2.countNonZero(true_contour)
+    if not count or not true_count:
+        return float(count == true_count)
+    reach = _disk(tolerance)
+    precision = cv2.countNonZero(contour & cv2.dilate(true_contour, reach)) / count
+    recall = cv2.countNonZero(true_contour & cv2.dilate(contour, reach)) / true_count
+    total = precision + recall
+    return 2 * precision * recall / total if total else 0.0
+
+
+def boundary_map(mask: np.ndarray) -> np.ndarray:
+    """uint8 0/1 [H, W]: pixels that differ from their right, lower or lower-right neighbour.
+
+    The official `seg2bmap`: beyond the image's edge the mask goes on as it is.
+    """
+    padded = cv2.copyMakeBorder(mask, 0, 1, 0, 1, cv2.BORDER_REPLICATE)
+    square, corner = np.ones((2, 2), np.uint8), (0, 0)
+    highest = cv2.dilate(padded, square, anchor=corner)
+    lowest = cv2.erode(padded, square, anchor=corner)
+    return (highest ^ lowest)[:-1, :-1]
+
+
+def _crop(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both masks as uint8, inside the box of their union and one pixel around it.
+
+    A contour lies inside its mask or one pixel up or left of it, so that no contour pixel is lost;
+    distances are only ever taken between contour pixels.
+    """
+    left, top, width, height = cv2.boundingRect((predicted | true).view(np.uint8))
+    rows = slice(max(top - 1, 0), top + height + 1)
+    columns = slice(max(left - 1, 0), left + width + 1)
+    return tuple(np.ascontiguousarray(m[rows, columns]).view(np.uint8) for m in (predicted, true))
+
+
+def _disk(radius: int) -> np.ndarray:
+    """uint8 [2r + 1, 2r + 1]: 1 within `radius` of the centre."""
+    offsets = np.arange(-radius, radius + 1)
+    return (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.uint8)

@@ -1,52 +1,173 @@
-"""Track one video into a folder of masks, reading ahead and writing behind in threads."""
+"""Track a benchmark's videos, shared out among processes: check the input, track, score beside it.
+
+Frames are read ahead and masks written behind in threads; a thread scores each video while the next
+is tracked.
+"""
 
 from __future__ import annotations
 
+import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
+from tqdm import tqdm
 
+from rhmnet.data.davis import DavisVideo
 from rhmnet.data.sources import Prompt
-from rhmnet.errors import InputError
+from rhmnet.data.youtube import YoutubeVideo
+from rhmnet.errors import InputError, shown
+from rhmnet.evaluation.manifest import Manifest, fingerprint, prepare_folder, publish, unfinished
 from rhmnet.files.concurrency import WriteBehind, read_ahead
 from rhmnet.files.images import read_image
-from rhmnet.files.label_maps import write_mask
+from rhmnet.files.label_maps import read_labels, write_mask
+from rhmnet.files.writing import write_encoded
 from rhmnet.inputs import capped_size, resize_image, resize_labels
-from rhmnet.tracked_frame import TrackedFrame
+from rhmnet.runtime.processes import Processes
+from rhmnet.tracker import Tracker
+from rhmnet.visualize import contact_sheet, overlay
 
+BenchmarkVideo = DavisVideo | YoutubeVideo
 _DEPTH = 8  # frames read ahead, and masks not yet written, at most
+_SHEET_FRAMES = 5
 
 
-class VideoTracker(Protocol):
-    """What is asked of a tracker; `rhmnet.Tracker` does it."""
+class Task(NamedTuple):
+    """One video, tracked from one set of strokes."""
 
-    def start(
-        self, image: np.ndarray, scribble: np.ndarray, num_objects: int | None = None
-    ) -> TrackedFrame:
-        """Begin a video."""
-
-    def step(self, image: np.ndarray, scribble: np.ndarray | None = None) -> TrackedFrame:
-        """Predict its next frame, on which objects may appear."""
-
-
-class VideoFiles(Protocol):
-    """A video of a benchmark."""
-
-    name: str
-    frames: Sequence[Path]
-    """The frames to be tracked through, in order; the first has a prompt."""
+    group: int
+    """Number of the scribble set; 0 where there is one alone."""
+    video: BenchmarkVideo
 
     @property
-    def masked(self) -> Sequence[Path]:
-        """The frames whose masks are wanted."""
+    def key(self) -> tuple[int, str]:
+        """What a result is known by."""
+        return self.group, self.video.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(ABC):
+    """What the evaluations on DAVIS and YouTube-VOS have in common."""
+
+    names: Sequence[str]
+    """The videos."""
+    folder: Path
+    """Where tables and overlays go."""
+    made_by: dict[str, Any]
+    """What masks depend on besides strokes and `options`; see `Manifest`."""
+    checkpoint: str | None
+    """The file of the weights."""
+    with_bg: bool = False
+    overlay: bool = False
+    overwrite: bool = False
+    width: int | None = None
+    """Wider frames are tracked at this width, pixels."""
+
+    @abstractmethod
+    def masks(self, group: int) -> Path:
+        """The folder of one scribble set's masks, `<video>/<frame>.png` in it."""
+
+    @abstractmethod
+    def options(self) -> dict[str, Any]:
+        """What masks depend on besides the network."""
+
+    @abstractmethod
+    def prompt(self, task: Task) -> Prompt:
+        """Read what a video is started from. Raises InputError."""
+
+    @abstractmethod
+    def score(self, task: Task) -> Any:
+        """Score the finished masks of a video."""
+
+    def track(
+        self, tasks: Sequence[Task], new_tracker: Callable[[], Tracker], team: Processes
+    ) -> dict[tuple[int, str], Any]:
+        """Track what is not there yet and score everything: {(group, video): its score}.
+
+        All processes call it; rank 0 gets the scores, the others {}. All strokes and the frames
+        they lie on are checked before anything is tracked. Raises InputError.
+        """
+        prompts = self._check(tasks)
+        # as it will be read: tuples are lists
+        made_by = json.loads(json.dumps({**self.made_by, "options": self.options()}))
+        manifests = {}
+        for group in dict.fromkeys(task.group for task in tasks):
+            of_group = {t.video.name: prompts[t.key] for t in tasks if t.group == group}
+            manifests[group] = Manifest(made_by, of_group, self.checkpoint)
+            if team.rank == 0:
+                prepare_folder(self.masks(group), manifests[group], self.overwrite)
+        team.wait()
+        # Longest first, so that the processes end at about the same time.
+        ordered = sorted(tasks, key=lambda task: -len(task.video.frames))
+        parts = team.gather(
+            self._run_tasks(ordered[team.rank :: team.size], manifests, new_tracker(), team)
+        )
+        return {key: score for part in parts for key, score in part.items()}
+
+    def _run_tasks(
+        self,
+        tasks: Sequence[Task],
+        manifests: dict[int, Manifest],
+        tracker: Tracker,
+        team: Processes,
+    ) -> dict[tuple[int, str], Any]:
+        """{(group, video): score}; a thread scores each video while the next is tracked."""
+        with (
+            ThreadPoolExecutor(1) as scorer,
+            tqdm(
+                total=sum(len(task.video.frames) for task in tasks),
+                unit="frame",
+                disable=team.rank > 0,
+            ) as bar,
+        ):
+            scores = {}
+            for task in tasks:
+                for score in scores.values():
+                    if score.done():
+                        score.result()  # an error is raised now, not after hours of tracking
+                video, masks = task.video, self.masks(task.group)
+                folder = masks / video.name
+                bar.set_description(shown(f"{video.name} g{task.group}"))
+                prompt = self.prompt(task)
+                with unfinished(masks, video.name) as partial:
+                    if partial is None:
+                        bar.update(len(video.frames))
+                    else:
+                        track_video(tracker, video, prompt, partial, bar.update, self.width)
+                        publish(masks, video.name, partial, manifests[task.group])
+                scores[task.key] = scorer.submit(self._finish, task, prompt, folder)
+            return {key: future.result() for key, future in scores.items()}
+
+    def _finish(self, task: Task, prompt: Prompt, folder: Path) -> Any:
+        score = self.score(task)
+        if self.overlay:
+            overlays = self.folder / f"overlays_g{task.group}"
+            write_overlays(task.video, prompt, folder, overlays)
+        return score
+
+    def _check(self, tasks: Sequence[Task]) -> dict[tuple[int, str], str]:
+        """Look at every prompt against its frames; returns the prompts' fingerprints."""
+        fingerprints = {}
+        first_image, first_path = None, None
+        for task in sorted(tasks, key=lambda task: task.video.name):
+            prompt = self.prompt(task)
+            if task.video.frames[0] != first_path:
+                first_path = task.video.frames[0]
+                first_image = read_image(first_path)
+            check_size(first_path, first_image, prompt)
+            fingerprints[task.key] = fingerprint(prompt.paths)
+        return fingerprints
 
 
 def track_video(
-    tracker: VideoTracker,
-    video: VideoFiles,
+    tracker: Tracker,
+    video: BenchmarkVideo,
     prompt: Prompt,
     folder: Path,
     on_frame: Callable[[], object] = lambda: None,
@@ -72,13 +193,13 @@ def track_video(
         write_mask(folder / f"{path.stem}.png", resize_labels(labels, full_size))
 
     with WriteBehind(1, _DEPTH) as writer, closing(read_ahead(read(), _DEPTH)) as frames:
-        for path, image in frames:
-            if path == video.frames[0]:
-                scribble = resize_labels(prompt.scribble, size)
-                out = tracker.start(image, scribble, num_objects=prompt.num_objects)
-            elif path.stem in prompt.later:
-                scribble = resize_labels(prompt.later[path.stem].scribble, size)
-                out = tracker.step(image, scribble)
+        for index, (path, image) in enumerate(frames):
+            strokes = prompt.strokes_on(index, path)
+            if index == 0:
+                strokes = resize_labels(strokes, size)
+                out = tracker.start(image, strokes, num_objects=prompt.num_objects)
+            elif strokes is not None:
+                out = tracker.step(image, resize_labels(strokes, size))
             else:
                 out = tracker.step(image)
             if path in masked:
@@ -94,3 +215,24 @@ def check_size(path: Path, image: np.ndarray, prompt: Prompt) -> None:
             f"{path}: {image.shape[1]}x{image.shape[0]} pixels, but {prompt.path} has "
             f"{width}x{height}; frames, annotations and strokes must be of one size"
         )
+
+
+def write_overlays(video: BenchmarkVideo, prompt: Prompt, masks: Path, folder: Path) -> None:
+    """Write `folder/<video>/<frame>.jpg` and `folder/<video>.jpg`, a sheet of a few of them.
+
+    masks: the folder of the video's masks. Strokes are drawn where there are any.
+    """
+    picked = np.linspace(0, len(video.masked) - 1, _SHEET_FRAMES).round().astype(int)
+    pictures = {}
+    for index, path in enumerate(video.masked):
+        labels = read_labels(masks / f"{path.stem}.png")
+        picture = overlay(read_image(path), labels, prompt.strokes_on(index, path))
+        _write_picture(folder / video.name / f"{path.stem}.jpg", picture)
+        if index in picked:
+            pictures[path.stem] = picture
+    captions = [f"{video.name} {stem}" for stem in pictures]
+    _write_picture(folder / f"{video.name}.jpg", contact_sheet(list(pictures.values()), captions))
+
+
+def _write_picture(path: Path, picture: np.ndarray) -> None:
+    write_encoded(path, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))

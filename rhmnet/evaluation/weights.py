@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
-from rhmnet.config import Config, load_config, to_dict
+from rhmnet.config import Config, load_config
 from rhmnet.evaluation.command import CHECKPOINT_FOLDER, RANDOM, find_epoch
-from rhmnet.evaluation.manifest import fingerprint
 from rhmnet.loading import DEFAULT_CONFIG, Loaded, open_model, size_of
 from rhmnet.model import RHMNet, build_model
 
@@ -63,18 +62,3 @@ def build_untrained(config: Config) -> RHMNet:
     """The network before training: the same one every time."""
     torch.manual_seed(config.train.seed)
     return build_model(config)
-
-
-def made_by(config: Config, checkpoint: Path | None) -> dict[str, Any]:
-    """All that a mask depends on, besides its video and strokes; see `Manifest`."""
-    groups = to_dict(config)
-    weights = fingerprint([checkpoint]) if checkpoint else f"random, seed {config.train.seed}"
-    if checkpoint:
-        del groups["model"]["pretrained"]  # overwritten by the checkpoint's weights
-    crop_size = groups["data"]["crop_size"]  # the position embedding's size depends on it
-    return {
-        "weights": weights,
-        "model": groups["model"],
-        "crop_size": crop_size,
-        "test": groups["test"],
-    }

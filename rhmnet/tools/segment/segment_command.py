@@ -16,7 +16,7 @@ from pathlib import Path
 import rhmnet
 from rhmnet.config import STRIDE
 from rhmnet.errors import say
-from rhmnet.evaluation.weights import made_by
+from rhmnet.evaluation.manifest import made_by
 from rhmnet.files.source import open_source
 from rhmnet.inference import settle_precision
 from rhmnet.inputs import network_size
