@@ -10,11 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rhmnet.checkpoint import load_checkpoint, save_checkpoint
+    from rhmnet.checkpoint import load_checkpoint, load_model, save_checkpoint
     from rhmnet.config import Config, load_config
     from rhmnet.errors import InputError
     from rhmnet.files.scribble_file import read_scribble
-    from rhmnet.loading import load_model
     from rhmnet.model import RHMNet, build_model
     from rhmnet.tracker import Tracker
 
@@ -42,7 +41,7 @@ _ROOMS = {
     "build_model": "model",
     "load_checkpoint": "checkpoint",
     "load_config": "config",
-    "load_model": "loading",
+    "load_model": "checkpoint",
     "read_scribble": "files.scribble_file",
     "save_checkpoint": "checkpoint",
 }

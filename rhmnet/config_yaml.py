@@ -155,15 +155,15 @@ def listing(config: Any) -> str:
         for field in dataclasses.fields(fields):
             told = (
                 f"{field.metadata['help']} ({field.metadata['rule']}; default "
-                f"{_written(field.default)})"
+                f"{as_yaml(field.default)})"
             )
             lines += textwrap.wrap(told, _WIDTH, initial_indent="  # ", subsequent_indent="  #   ")
-            lines.append(f"  {field.name}: {_written(getattr(fields, field.name))}")
+            lines.append(f"  {field.name}: {as_yaml(getattr(fields, field.name))}")
         lines.append("")
     return "\n".join(lines[:-1]) + "\n"
 
 
-def _written(value: Any) -> str:
+def as_yaml(value: Any) -> str:
     """A value on one line."""
     value = list(value) if isinstance(value, tuple) else value
     dumped = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), allow_unicode=True)

@@ -28,7 +28,6 @@ from rhmnet.memory_encoder import (
     similarity_labels,
 )
 from rhmnet.position_embedding import PositionEmbedding
-from rhmnet.pretrained import load_backbone
 from rhmnet.segmentation_head import (
     HEAD_STRIDE,
     SegmentationHead,
@@ -36,6 +35,7 @@ from rhmnet.segmentation_head import (
     channel_softmax,
     entire_target,
 )
+from rhmnet.state_dict import load_backbone
 from rhmnet.structures import (
     ClipPrediction,
     EncodedFrame,

@@ -46,7 +46,7 @@ import rhmnet
 import rhmnet.model as model_module
 from rhmnet import tracked_frame
 from rhmnet.attention import attends_in_parts
-from rhmnet.checkpoint import SMALL
+from rhmnet.checkpoint import DEFAULT_CONFIG, SMALL
 from rhmnet.config import AUTO, PRECISIONS, STRIDE, override
 from rhmnet.errors import InputError, say
 from rhmnet.evaluation.weights import build_untrained
@@ -54,7 +54,6 @@ from rhmnet.files.source import open_source
 from rhmnet.files.writing import write_json
 from rhmnet.inputs import network_size
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS
-from rhmnet.loading import DEFAULT_CONFIG
 from rhmnet.processor import fastest_precision
 from rhmnet.runtime.command import CommandParser, run_command, whole
 from rhmnet.tools.segment.strokes import StrokeOptions, read_strokes

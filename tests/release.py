@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 import rhmnet
-from rhmnet.checkpoint_keys import translate_keys
 from rhmnet.labels import from_disk
 from rhmnet.losses import Criterion
 from rhmnet.model import RHMNet
+from rhmnet.state_dict import translate_keys
 from rhmnet.structures import Clip
 
 CASES = Path(__file__).parent / "parity"

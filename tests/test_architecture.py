@@ -32,28 +32,24 @@ MAY_IMPORT = {
     "config_yaml": {"errors", "bounds"},
     "config": {"errors", "bounds", "config_yaml"},
     **{leaf: {"labels", "structures", *extra} for leaf, extra in LEAVES.items()},
-    "checkpoint_values": set(),
-    "pretrained": {"errors", "files", "feature_extractor", "checkpoint_values"},
-    "model": BASE | set(LEAVES) | {"pretrained"},
+    "state_dict": {"errors", "config", "files", "feature_extractor"},
+    "model": BASE | set(LEAVES) | {"state_dict"},
     "fused": set(),
     "inference": {"config", "model", "fused", "attention", "processor"},
     "inputs": BASE,
     "tracked_frame": {"segmentation_head", "inputs"},
     "tracker": BASE | {"model", "memory_bank", "inference", "inputs", "tracked_frame"},
-    "checkpoint_keys": {"errors"},
-    "checkpoint": BASE | {"model", "files", "checkpoint_keys", "checkpoint_values"},
-    "loading": BASE | {"model", "checkpoint"},
+    "checkpoint": BASE | {"config_yaml", "model", "files", "state_dict"},
     "losses": BASE | {"precision"},
     "visualize": BASE,
     "files": BASE | {"files", "inputs"},
     "data": BASE | {"data", "files", "inputs"},
     "training": BASE
-    | {"training", "model", "losses", "data", "files", "checkpoint", "checkpoint_keys"}
-    | {"checkpoint_values"}
+    | {"training", "model", "losses", "data", "files", "checkpoint", "state_dict"}
     | {"visualize", "runtime"},
     "evaluation": BASE
     | {"evaluation", "model", "tracker", "inputs"}
-    | {"data", "files", "checkpoint", "loading", "visualize", "runtime"},
+    | {"data", "files", "checkpoint", "visualize", "runtime"},
     "tools/clips": BASE | {"tools/clips", "tools/scribbles", "files", "runtime"},
     "tools/scribbles": BASE | {"tools/scribbles", "data", "files", "visualize", "runtime"},
     "tools/segment": BASE
@@ -61,7 +57,7 @@ MAY_IMPORT = {
     | {
         "inference",
         "tracked_frame",
-        "loading",
+        "checkpoint",
         "evaluation",
         "visualize",
         "runtime",

@@ -11,8 +11,8 @@ from small import small_config, small_model
 
 import rhmnet
 from rhmnet.checkpoint import read_checkpoint, read_config
-from rhmnet.checkpoint_keys import translate_keys
 from rhmnet.errors import InputError
+from rhmnet.state_dict import translate_keys
 
 
 def test_authors_keys_are_ours(tmp_path: Path) -> None:

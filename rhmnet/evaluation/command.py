@@ -9,17 +9,15 @@ from pathlib import Path
 import torch
 
 from rhmnet.bounds import short
+from rhmnet.checkpoint import DEFAULT_CONFIG, epoch_path, epochs_in, run_folder
 from rhmnet.config import STRIDE
 from rhmnet.data.davis import Davis
 from rhmnet.data.youtube import SETS
 from rhmnet.errors import InputError, say
-from rhmnet.loading import DEFAULT_CONFIG
 from rhmnet.runtime.command import CommandParser, whole
 from rhmnet.runtime.processes import read_launcher
 
 RANDOM = ("random", "none")
-CHECKPOINT_FOLDER = "pretrain_weights_"
-"""Before a configuration's name: where training writes, as in the release."""
 _CONFIG = (
     "name under configs/, or a YAML file: names the run, holds test.*, and all else where weights "
     f"carry no configuration (default: what they carry, else {DEFAULT_CONFIG})"
@@ -33,7 +31,6 @@ _CHECKPOINT = (
     "the untrained one"
 )
 _DAVIS16 = "how DAVIS-2016 is scored: all objects merged (standard), or the release's object 1"
-CHECKPOINT_NAME = "pretrain_checkpoint_{}.pth.tar"
 
 
 def parse_davis(description: str) -> argparse.Namespace:
@@ -157,8 +154,8 @@ def find_epoch(config_name: str, epoch: str | None) -> Path:
 
     Raises InputError that says how to get weights where there are none.
     """
-    folder = Path("checkpoints") / f"{CHECKPOINT_FOLDER}{Path(config_name).stem}"
-    path = folder / CHECKPOINT_NAME.format(epoch or _last_epoch(folder))
+    folder = run_folder(Path("checkpoints"), Path(config_name).stem)
+    path = epoch_path(folder, epoch or next(iter(epochs_in(folder).values()), "*"))
     if not path.is_file():
         raise InputError(
             f"checkpoint {path}: no such file; make it with train_video.py --config {config_name}, "
@@ -166,10 +163,3 @@ def find_epoch(config_name: str, epoch: str | None) -> Path:
             "comes with the project; `random`: untrained)"
         )
     return path
-
-
-def _last_epoch(folder: Path) -> int | str:
-    """The largest number among the checkpoints of a folder; `*` if there is none."""
-    pattern = re.compile(re.escape(CHECKPOINT_NAME).replace(r"\{\}", r"(\d+)"))
-    matches = [pattern.fullmatch(p.name) for p in folder.glob(CHECKPOINT_NAME.format("*"))]
-    return max((int(match[1]) for match in matches if match), default="*")

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import torch
 
+from rhmnet.checkpoint import DEFAULT_CONFIG, Loaded, open_model, run_name, size_of
 from rhmnet.config import Config, load_config
-from rhmnet.evaluation.command import CHECKPOINT_FOLDER, RANDOM, find_epoch
-from rhmnet.loading import DEFAULT_CONFIG, Loaded, open_model, size_of
+from rhmnet.evaluation.command import RANDOM, find_epoch
 from rhmnet.model import RHMNet, build_model
 
 
@@ -53,8 +53,8 @@ def _name(config: str | None, found: Loaded) -> str:
     """What masks of a network are called: by its configuration, or else by its file."""
     if config is not None:
         return Path(config).stem
-    if found.path.parent.name.startswith(CHECKPOINT_FOLDER):
-        return found.path.parent.name.removeprefix(CHECKPOINT_FOLDER)
+    if (run := run_name(found.path.parent)) is not None:
+        return run
     return found.path.name.split(".")[0] if found.carries_config else DEFAULT_CONFIG
 
 

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor
-from torch.nn import functional
-
-from rhmnet.checkpoint import SMALL, fill, find_checkpoint, read_checkpoint
-from rhmnet.checkpoint_keys import unwrapped
-from rhmnet.config import STRIDE, Config
+from rhmnet.checkpoint import SMALL, epoch_path, fill, find_checkpoint, read_checkpoint, run_folder
+from rhmnet.config import Config
 from rhmnet.errors import InputError
 from rhmnet.model import RHMNet
-from rhmnet.training.options import Options, checkpoint_folder
-from rhmnet.training.state import epoch_path, refuse_other_heads
-
-_POSITIONS = ("position_embedding.row_embed", "position_embedding.col_embed")
+from rhmnet.state_dict import resize_positions
+from rhmnet.training.options import Options
+from rhmnet.training.state import refuse_other_heads
 
 
 def initial_weights(options: Options) -> Path | None:
@@ -32,7 +26,7 @@ def initial_weights(options: Options) -> Path | None:
     if options.init is not None:
         path, remedy = Path(options.init), "name a checkpoint, or --init none"
     else:
-        folder = checkpoint_folder(options.checkpoints, train.init_config)
+        folder = run_folder(options.checkpoints, train.init_config)
         path = epoch_path(folder, train.init_epoch)
         remedy = (
             f"`python train_pretrain.py --config {train.init_config}` makes it (train_video.py, "
@@ -52,42 +46,11 @@ def load_initial_weights(model: RHMNet, config: Config, path: Path) -> list[str]
     """
     content = read_checkpoint(path)
     changed = refuse_other_heads(path, content, config)
-    resized = _fit_positions(model, content, path)
+    content["state_dict"], resized = resize_positions(content["state_dict"], model.state_dict())
     fill(model, content, path)
     told = [line for line in changed if not (resized and line.startswith("data.crop_size"))]
     return [
         f"starts from {path}",
-        *resized,
+        *([resized] if resized else []),
         *(f"of the weights it starts from, {line}" for line in told),
     ]
-
-
-def _fit_positions(model: RHMNet, content: dict[str, Any], path: Path) -> list[str]:
-    """Resize the position embedding of a `read_checkpoint` where only its length differs.
-
-    The first and the last vector stay the first and the last. Returns a note where it was done.
-    """
-    state = dict(content["state_dict"])
-    keys = {unwrapped(key).removesuffix(".weight"): key for key in state}  # the authors' have one
-    wanted = model.state_dict()
-    sides = []
-    for name in _POSITIONS:
-        table = state.get(keys.get(name))
-        if table is None or table.dim() != 2 or not len(table):
-            return []  # `fill` says what is wrong
-        sides.append((len(table), len(wanted[name])))
-        state[keys[name]] = _resized(table, len(wanted[name]))
-    if all(old == new for old, new in sides):
-        return []
-    content["state_dict"] = state
-    was, now = ("x".join(str(side[i] * STRIDE) for side in sides) for i in (0, 1))
-    return [f"its position embedding is resized: from crops of {was} to {now} (height x width)"]
-
-
-def _resized(table: Tensor, length: int) -> Tensor:
-    """[length, C] of [L, C], linear between neighbours, in float32."""
-    if len(table) == length:
-        return table
-    columns = table.float().T[None]
-    fitted = functional.interpolate(columns, length, mode="linear", align_corners=True)
-    return fitted[0].T.contiguous()

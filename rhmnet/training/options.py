@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import NamedTuple
 
+from rhmnet.checkpoint import run_folder
 from rhmnet.config import Config, load_config
 from rhmnet.runtime.command import CommandParser
 
@@ -27,17 +28,12 @@ class Options(NamedTuple):
     @property
     def checkpoint_folder(self) -> Path:
         """Where states and weights of this run lie, named as the release does."""
-        return checkpoint_folder(self.checkpoints, self.name)
+        return run_folder(self.checkpoints, self.name)
 
     @property
     def log_folder(self) -> Path:
         """Where log.txt, metrics.jsonl and TensorBoard's events lie."""
         return self.runs / self.name
-
-
-def checkpoint_folder(checkpoints: Path, name: str) -> Path:
-    """The folder of a configuration's checkpoints."""
-    return checkpoints / f"pretrain_weights_{name}"
 
 
 def parse_options(description: str, default_config: str) -> Options:

@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import nn
 from torch.amp import GradScaler
 
+from rhmnet.checkpoint import best_path, epoch_path, epochs_in
 from rhmnet.data.loader import build_dataset, build_loader, iterations_per_epoch
 from rhmnet.errors import InputError
 from rhmnet.files.concurrency import alone_in
@@ -34,7 +35,6 @@ from rhmnet.training.options import Options
 from rhmnet.training.pictures import draw_clip
 from rhmnet.training.state import (
     Run,
-    epoch_path,
     find_newest,
     is_better,
     is_whole,
@@ -196,7 +196,7 @@ class _Training:
         if best:
             run.best_score = score
             if self.processes.is_main:
-                write(self.folder / "best.pth.tar", run, score=score)
+                write(best_path(self.folder), run, score=score)
 
     def _should_stop(self) -> bool:
         return self.processes.any(self.stop.exit_code > 0)
@@ -279,8 +279,7 @@ def choose_state(resume: str, folder: Path) -> tuple[Path | None, list[str]]:
 
 def _with_weights(folder: Path) -> str:
     """What to add to `--resume none` to lose only what came after the newest finished epoch."""
-    paths = [p for p in folder.glob("pretrain_checkpoint_*.pth.tar") if is_whole(p)]
-    if not paths:
+    newest = next((path for path in epochs_in(folder) if is_whole(path)), None)
+    if newest is None:
         return ""
-    newest = max(paths, key=lambda path: (len(path.name), path.name))
     return f", --resume none --init {newest} from the weights of the newest whole epoch"

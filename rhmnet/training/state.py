@@ -8,9 +8,7 @@ generators added. Beside them lie the weights of every epoch, `pretrain_checkpoi
 from __future__ import annotations
 
 import math
-import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,15 @@ from typing import Any
 import torch
 from torch.amp import GradScaler
 
-from rhmnet.checkpoint import differences, fill, read_checkpoint, save_checkpoint
+from rhmnet.checkpoint import (
+    best_path,
+    differences,
+    fill,
+    read_checkpoint,
+    save_checkpoint,
+    state_path,
+    states_in,
+)
 from rhmnet.config import Config, to_dict
 from rhmnet.errors import InputError
 from rhmnet.files.writing import move, remove
@@ -27,7 +33,6 @@ from rhmnet.runtime.processes import Processes, get_random_state, set_random_sta
 from rhmnet.training.meter import Meter
 from rhmnet.training.state_check import damage, optimizer_misfit
 
-_STATE_NAME = re.compile(r"state_(\d+)\.pth\.tar")
 _TRAIN_FIELDS_FREE_TO_CHANGE = {
     *("batch_size", "accumulation", "compile", "channels_last", "checkpoint_activations"),
     *("log_every", "picture_every", "save_every", "keep_states", "eval_every"),
@@ -61,11 +66,6 @@ class Run:
         return self.epoch * self.iterations_per_epoch + self.iteration
 
 
-def epoch_path(folder: Path, epoch: int) -> Path:
-    """Where the release puts the weights after `epoch` finished epochs."""
-    return folder / f"pretrain_checkpoint_{epoch}.pth.tar"
-
-
 def save_state(folder: Path, run: Run, processes: Processes) -> None:
     """Write the run's state and drop all but the newest `train.keep_states`. Call on all processes.
 
@@ -75,7 +75,7 @@ def save_state(folder: Path, run: Run, processes: Processes) -> None:
     everyone = processes.gather(own)
     if not processes.is_main:
         return
-    written = folder / f"state_{run.total_iteration:08d}.pth.tar"
+    written = state_path(folder, run.total_iteration)
     write(
         written,
         run,
@@ -86,7 +86,7 @@ def save_state(folder: Path, run: Run, processes: Processes) -> None:
         scaler=run.scaler.state_dict(),
         processes=everyone,
     )
-    others = [path for path in _newest_first(folder) if path != written]
+    others = [path for path in states_in(folder) if path != written]
     for path in others[max(run.config.train.keep_states - 1, 0) :]:
         remove(path)
 
@@ -191,7 +191,7 @@ def refuse_other_heads(path: Path, content: dict[str, Any], config: Config) -> l
 def find_newest(folder: Path) -> tuple[Path | None, list[Path]]:
     """The newest sound state of a folder, None without one, and the broken ones passed over."""
     broken = []
-    for path in _newest_first(folder):
+    for path in states_in(folder):
         try:
             read_state(path)
         except InputError:
@@ -215,7 +215,7 @@ def set_aside(folder: Path) -> list[Path]:
 
     Returns the new names, none of which was taken.
     """
-    paths = [*_newest_first(folder), folder / "best.pth.tar"]
+    paths = [*states_in(folder), best_path(folder)]
     return [rename_earlier(path) for path in paths if path.is_file()]
 
 
@@ -228,8 +228,8 @@ def set_aside_newer(folder: Path, state: Path, iteration: int) -> list[Path]:
     own = state.resolve()
     return [
         rename_earlier(path)
-        for path in list(_newest_first(folder))
-        if _iteration(path) >= iteration and path.resolve() != own
+        for path, reached in states_in(folder).items()
+        if reached >= iteration and path.resolve() != own
     ]
 
 
@@ -245,15 +245,6 @@ def rename_earlier(path: Path) -> Path:
 def is_better(score: float, best: float | None) -> bool:
     """Whether a validation score is the best so far; one that is not a number never is."""
     return not math.isnan(score) and (best is None or math.isnan(best) or score > best)
-
-
-def _newest_first(folder: Path) -> Iterator[Path]:
-    found = (path for path in folder.glob("*") if _STATE_NAME.fullmatch(path.name))
-    return iter(sorted(found, key=_iteration, reverse=True))
-
-
-def _iteration(path: Path) -> int:
-    return int(_STATE_NAME.fullmatch(path.name)[1])
 
 
 def _missing_keys(state: dict[str, Any]) -> set[str]:

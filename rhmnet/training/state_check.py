@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from rhmnet.checkpoint import carried_config, fitting_weights
-from rhmnet.checkpoint_values import not_finite, unusable
 from rhmnet.errors import InputError
 from rhmnet.model import RHMNet
+from rhmnet.state_dict import not_finite, unusable
 from rhmnet.structures import REDRAW_REASONS
 from rhmnet.training.optimizer import build_optimizer
 

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import rhmnet
+from rhmnet.checkpoint import open_model
 from rhmnet.config import STRIDE
 from rhmnet.errors import say
 from rhmnet.evaluation.manifest import made_by
 from rhmnet.files.source import open_source
 from rhmnet.inference import settle_precision
 from rhmnet.inputs import network_size
-from rhmnet.loading import open_model
 from rhmnet.runtime.processes import StopRequest, choose_device
 from rhmnet.tools.segment.options import manifest, parse
 from rhmnet.tools.segment.outputs import check_outputs, write_outputs
