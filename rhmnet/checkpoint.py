@@ -30,7 +30,7 @@ from rhmnet.config import (
 )
 from rhmnet.config_yaml import as_yaml
 from rhmnet.errors import InputError, say
-from rhmnet.files.torch_file import read_torch_file
+from rhmnet.files.reading import read_torch_file
 from rhmnet.files.writing import write_torch
 from rhmnet.model import RHMNet
 from rhmnet.state_dict import check_weights, fitting_weights, is_state

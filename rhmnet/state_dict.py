@@ -18,7 +18,7 @@ from torch.nn import functional
 from rhmnet.config import STRIDE, ModelConfig
 from rhmnet.errors import InputError
 from rhmnet.feature_extractor import FeatureExtractor
-from rhmnet.files.torch_file import read_torch_file
+from rhmnet.files.reading import read_torch_file
 
 COUNT = "num_batches_tracked"  # of batch norm: the one integer; evaluation never reads it
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)

@@ -18,8 +18,7 @@ import numpy as np
 from PIL import Image
 
 from rhmnet.errors import say
-from rhmnet.files.images import read_image
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.images import read_image, read_labels
 from rhmnet.files.writing import write_picture
 from rhmnet.runtime.command import CommandParser, run_command
 from rhmnet.tools.clips.command import main as make_clips

@@ -20,7 +20,7 @@ from PIL import Image
 
 import rhmnet
 from rhmnet.errors import say
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.images import read_labels
 from rhmnet.files.source import open_source
 from rhmnet.files.writing import write_picture
 from rhmnet.runtime.command import CommandParser, run_command

@@ -45,7 +45,7 @@ from rhmnet.evaluation.report import VideoScores, global_row, object_rows
 from rhmnet.evaluation.scoring import reading_of, select
 from rhmnet.evaluation.weights import choose_network
 from rhmnet.files.concurrency import alone_in
-from rhmnet.files.label_maps import write_map
+from rhmnet.files.images import write_map
 from rhmnet.files.writing import make_folder, refused_by_name, remove, write_json
 from rhmnet.inference import settle_precision
 from rhmnet.inputs import network_size, resize_strokes, thicken

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rhmnet.errors import InputError, say
-from rhmnet.files.json_files import read_json
+from rhmnet.files.reading import read_json
 from rhmnet.files.writing import write_text
 from rhmnet.runtime.command import CommandParser, run_command
 

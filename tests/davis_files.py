@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from rhmnet.files.label_maps import write_mask
+from rhmnet.files.images import write_mask
 
 HEIGHT, WIDTH, FRAMES = 40, 56, 5
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools import mask as rle_tools
 from segment_videos import write_video
 
-from rhmnet.files.label_maps import write_mask
+from rhmnet.files.images import write_mask
 
 SIZE = (24, 36)
 POLYGON = [[2.0, 2.0, 20.0, 2.0, 20.0, 18.0, 2.0, 18.0]]

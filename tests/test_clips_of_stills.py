@@ -16,8 +16,7 @@ from PIL import Image
 
 from rhmnet.data.youtube import open_youtube_training
 from rhmnet.errors import InputError
-from rhmnet.files.images import read_image
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.images import read_image, read_labels
 from rhmnet.tools.clips import Recipe, write_clips
 from rhmnet.tools.clips.motion import Wobble, affine, camera_path, curve, sprite_path
 from rhmnet.tools.clips.render import render

@@ -10,7 +10,7 @@ import pytest
 
 import rhmnet
 from rhmnet.checkpoint import load_checkpoint, read_config
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.images import read_labels
 from rhmnet.files.source import open_source
 from rhmnet.model import RHMNet
 

@@ -23,7 +23,7 @@ from rhmnet.data.davis import open_davis
 from rhmnet.errors import InputError
 from rhmnet.evaluation.benchmarks import DavisEvaluation
 from rhmnet.evaluation.scoring import Reading, score_folder
-from rhmnet.files.label_maps import read_labels, write_mask
+from rhmnet.files.images import read_labels, write_mask
 
 
 def run(monkeypatch, tmp_path: Path, *options: str) -> None:

@@ -14,7 +14,7 @@ from rhmnet.data.davis import open_davis, parse_year, read_prompt
 from rhmnet.errors import InputError
 from rhmnet.evaluation.command import choose_groups, find_epoch
 from rhmnet.evaluation.scoring import Reading, score_folder, select
-from rhmnet.files.label_maps import write_mask
+from rhmnet.files.images import write_mask
 from rhmnet.runtime.command import run_command
 
 

@@ -14,7 +14,7 @@ from rhmnet.data.davis import open_davis, read_prompt
 from rhmnet.data.youtube import open_youtube_vos, read_late_prompt
 from rhmnet.errors import InputError
 from rhmnet.evaluation.scoring import Reading, score_folder, score_objects
-from rhmnet.files.label_maps import write_mask
+from rhmnet.files.images import write_mask
 from rhmnet.tools.scribbles.check.trees import check_root
 from rhmnet.tools.scribbles.sources.maps import video_jobs
 

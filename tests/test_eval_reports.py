@@ -14,7 +14,7 @@ from PIL import Image
 
 from rhmnet.data.davis import open_davis
 from rhmnet.errors import InputError
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.images import read_labels
 
 
 def write_scores(folder: Path, report: dict) -> None:

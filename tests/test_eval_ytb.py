@@ -20,8 +20,7 @@ from small import OVERRIDES, small_config, small_model
 import rhmnet
 from rhmnet.errors import InputError
 from rhmnet.evaluation import weights
-from rhmnet.files.images import read_image
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.images import read_image, read_labels
 from rhmnet.tools.synthetic.trees import write_trees
 
 VIDEO, LATE = "valid-000", "00010"

@@ -13,7 +13,7 @@ from rhmnet.data.youtube import Object, open_youtube_vos, read_late_prompt
 from rhmnet.errors import InputError
 from rhmnet.evaluation.report import build_youtube_report, format_youtube_report, youtube_rows
 from rhmnet.evaluation.scoring import ObjectScores, score_objects
-from rhmnet.files.label_maps import write_mask
+from rhmnet.files.images import write_mask
 from rhmnet.inputs import capped_size, resize_labels
 
 FRAMES = ["00000", "00005", "00010"]

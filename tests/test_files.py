@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 from rhmnet.errors import InputError
-from rhmnet.files.images import image_size, read_image
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.images import image_size, read_image, read_labels
 
 PALETTE = [0, 0, 0, 200, 0, 0, 0, 200, 0, 0, 0, 200]
 

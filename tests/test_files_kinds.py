@@ -14,8 +14,7 @@ from PIL import Image
 
 from rhmnet.errors import InputError
 from rhmnet.files import decoding
-from rhmnet.files.images import image_size, read_image
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.images import image_size, read_image, read_labels
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning"

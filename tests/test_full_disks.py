@@ -29,7 +29,7 @@ from rhmnet.errors import InputError
 from rhmnet.evaluation import report, weights
 from rhmnet.files import writing
 from rhmnet.files.concurrency import LOCK, WriteBehind
-from rhmnet.files.label_maps import write_map
+from rhmnet.files.images import write_map
 from rhmnet.tools.clips import Recipe, write_clips
 from rhmnet.tools.clips.stills import map_stills
 from rhmnet.tools.scribbles import convert as convert_command

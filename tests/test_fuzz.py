@@ -22,11 +22,10 @@ from rhmnet.data.coco import CocoScribbles
 from rhmnet.data.youtube import YoutubeVos
 from rhmnet.errors import InputError
 from rhmnet.evaluation.manifest import check_weights, videos_in
-from rhmnet.files.images import image_size, read_image
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.images import image_size, read_image, read_labels
+from rhmnet.files.reading import read_list
 from rhmnet.files.scribble_file import read_scribble
 from rhmnet.files.source import open_source
-from rhmnet.files.text import read_list
 from rhmnet.tools.scribbles.convert import ConvertOptions, convert_file
 from rhmnet.tools.scribbles.sources.coco import coco_jobs
 

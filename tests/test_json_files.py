@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from rhmnet.errors import InputError
-from rhmnet.files import json_files
-from rhmnet.files.json_files import read_json
+from rhmnet.files import reading
+from rhmnet.files.reading import read_json
 
 
 def test_objects_are_read_with_or_without_a_byte_order_mark(tmp_path: Path) -> None:
@@ -53,6 +53,6 @@ def test_files_that_are_no_files_are_told(tmp_path: Path, monkeypatch) -> None:
         read_json(tmp_path)
     path = tmp_path / "large.json"
     path.write_text("{}")
-    monkeypatch.setattr(json_files, "MOST_BYTES", 1)
+    monkeypatch.setattr(reading, "MOST_BYTES", 1)
     with pytest.raises(InputError, match="is larger"):
         read_json(path)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rhmnet.evaluation import report, scoring
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.images import read_labels
 
 
 def official_frame(predicted: np.ndarray, true: np.ndarray) -> tuple[float, float]:

@@ -14,10 +14,8 @@ from PIL import Image
 import rhmnet
 from rhmnet.data.davis import Davis, DavisVideo, read_prompt
 from rhmnet.errors import InputError
-from rhmnet.files.colour import names_of
-from rhmnet.files.legend import Legend, PaintOptions
-from rhmnet.files.premultiplied import straightened
-from rhmnet.files.scribble_file import UnderstoodStrokes, read_strokes_file
+from rhmnet.files.legend import Legend, PaintOptions, names_of
+from rhmnet.files.scribble_file import UnderstoodStrokes, read_strokes_file, straightened
 from rhmnet.labels import davis_palette
 from rhmnet.tools.scribbles.check.trees import check_own
 from rhmnet.tools.scribbles.convert import ConvertOptions, convert

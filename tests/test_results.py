@@ -19,7 +19,7 @@ from rhmnet.evaluation.manifest import (
     prepare_folder,
 )
 from rhmnet.evaluation.report import COLUMNS, build_report, format_report, write_report
-from rhmnet.files.label_maps import read_labels, write_mask
+from rhmnet.files.images import read_labels, write_mask
 from rhmnet.visualize import contact_sheet, davis_palette, draw_scribble, overlay
 
 

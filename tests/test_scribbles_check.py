@@ -16,7 +16,7 @@ from rhmnet.data.davis import open_davis as open_davis_validation
 from rhmnet.data.davis import open_davis_training, read_prompt
 from rhmnet.data.youtube import open_youtube_training
 from rhmnet.errors import InputError
-from rhmnet.files.label_maps import read_labels, write_map
+from rhmnet.files.images import read_labels, write_map
 from rhmnet.tools.scribbles.arrange import arrange
 from rhmnet.tools.scribbles.check.trees import check_own, check_root
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.images import read_labels
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rhmnet.errors import InputError
-from rhmnet.files.label_maps import read_labels, write_map
+from rhmnet.files.images import read_labels, write_map
 from rhmnet.tools.scribbles import (
     Drawing,
     Stroke,

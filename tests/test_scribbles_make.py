@@ -11,7 +11,7 @@ from PIL import Image
 from pycocotools import mask as rle_tools
 
 from rhmnet.errors import InputError
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.images import read_labels
 from rhmnet.tools.scribbles.make import FEW_IMAGES, STAMP, Recipe, make_scribbles, write_coco_list
 from rhmnet.tools.scribbles.sources.coco import coco_jobs
 from rhmnet.tools.scribbles.sources.maps import folder_jobs, video_jobs

@@ -19,7 +19,7 @@ from segment_videos import write_video
 from small import made_up_video, small_config, small_model
 
 import rhmnet
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.images import read_labels
 from rhmnet.inputs import network_size
 from rhmnet.tools.segment.summary import best_frame, doubt, write_summary
 

@@ -15,7 +15,7 @@ from small import made_up_video, small_config, small_model
 import rhmnet
 from rhmnet.errors import InputError
 from rhmnet.files.concurrency import WriteBehind, read_ahead
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.images import read_labels
 from rhmnet.files.source import Source, open_source
 from rhmnet.inputs import resize_strokes
 from rhmnet.tools.segment.merge import (

@@ -22,8 +22,7 @@ from rhmnet.data.loader import build_dataset
 from rhmnet.data.sources import SampleKey
 from rhmnet.errors import InputError
 from rhmnet.files import concurrency
-from rhmnet.files.images import read_image
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.images import read_image, read_labels
 from rhmnet.tools.synthetic import SIZES, trees, write_trees
 from rhmnet.tools.synthetic.creatures import BODIES
 from rhmnet.tools.synthetic.render import render, shows_everything

@@ -14,7 +14,7 @@ import torch
 
 from rhmnet.checkpoint import read_checkpoint
 from rhmnet.errors import InputError
-from rhmnet.files.torch_file import read_torch_file
+from rhmnet.files.reading import read_torch_file
 
 
 def saved(content: object) -> bytes:

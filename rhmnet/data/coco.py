@@ -21,8 +21,8 @@ import numpy as np
 from rhmnet.data.sources import Frame, where_from
 from rhmnet.errors import InputError
 from rhmnet.files.decoding import MAX_PIXELS
-from rhmnet.files.json_files import read_json
 from rhmnet.files.names import check_name, from_windows
+from rhmnet.files.reading import read_json
 
 COCO = "COCO"
 """The folder's name under `data.root`."""

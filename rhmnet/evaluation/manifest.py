@@ -22,9 +22,8 @@ from typing import Any, NamedTuple
 from rhmnet.config import Config, to_dict
 from rhmnet.errors import InputError
 from rhmnet.files.concurrency import LOCK, alone_in
-from rhmnet.files.json_files import read_json
-from rhmnet.files.listing import is_systems, list_files
-from rhmnet.files.names import check_name
+from rhmnet.files.names import check_name, is_systems, list_files
+from rhmnet.files.reading import read_json
 from rhmnet.files.writing import TEMPORARY, move, remove, write_json
 
 MANIFEST = "manifest.json"

@@ -23,7 +23,7 @@ from rhmnet.data.davis import Davis, DavisVideo
 from rhmnet.data.youtube import Object, YoutubeVideo
 from rhmnet.errors import InputError
 from rhmnet.files.concurrency import usable_cores
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.images import read_labels
 
 BOUNDARY_TOLERANCE = 0.008  # of the image's diagonal
 _CHUNK = 12  # frames a task: few enough to keep every thread busy to the end

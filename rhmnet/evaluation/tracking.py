@@ -25,8 +25,7 @@ from rhmnet.data.youtube import YoutubeVideo
 from rhmnet.errors import InputError, shown
 from rhmnet.evaluation.manifest import Manifest, fingerprint, prepare_folder, publish, unfinished
 from rhmnet.files.concurrency import WriteBehind, read_ahead
-from rhmnet.files.images import read_image
-from rhmnet.files.label_maps import read_labels, write_mask
+from rhmnet.files.images import read_image, read_labels, write_mask
 from rhmnet.files.writing import write_encoded
 from rhmnet.inputs import capped_size, resize_image, resize_labels
 from rhmnet.runtime.processes import Processes

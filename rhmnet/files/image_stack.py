@@ -9,20 +9,20 @@ import numpy as np
 from PIL import Image
 
 from rhmnet.errors import InputError
-from rhmnet.files import png
 from rhmnet.files.decoding import (
     MAX_PIXELS,
-    broken,
-    check_file,
     check_pixels,
     decoding,
     open_header,
     pages_of,
-    read_bytes,
+    refuse_damaged_png,
+    stored_orientation,
+    swaps_sides,
+    upright,
 )
 from rhmnet.files.image_sequence import DEFAULT_FPS, Frames
-from rhmnet.files.images import stored_orientation, to_rgb
-from rhmnet.files.orientation import swaps_sides, upright
+from rhmnet.files.images import to_rgb
+from rhmnet.files.reading import check_file, read_bytes
 from rhmnet.files.video_file import file_identity, frames_at_once
 from rhmnet.inputs import resize_image
 
@@ -49,9 +49,7 @@ class ImageStack:
         self._path = path
         self._wanted_fps = fps
         self._data = read_bytes(path, _WANTED)
-        fault = png.find_fault(self._data) if self._data.startswith(png.MAGIC) else None
-        if fault:
-            raise broken(path, _WANTED, fault)
+        refuse_damaged_png(path, self._data, _WANTED)
         self._orientation = stored_orientation(self._data)
         with decoding(path, _WANTED), self._open() as image:
             self._pages = pages_of(image)

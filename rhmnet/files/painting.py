@@ -12,8 +12,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from rhmnet.files.ground import FAINT, Ground, NotClear, distance
-
+FAINT = 24
+"""A distance from the ground, of 441: nearer is hardly a stroke."""
 _OPAQUE = 128  # of 255, from which on a layer's pixel is a stroke
 _TOP_REACH, _TOP_SHARE = 3, 0.92  # pixels around, share of the strongest there
 _FLAT = 24  # spread of a channel around a pixel that is no edge
@@ -23,6 +23,23 @@ _CELL = 8  # shades are counted in cells of this width
 _MOST_CELLS = 1500  # more of them are a photograph
 _LEAST_PIXELS = {False: 3, True: 12}  # of a colour, by whether the file was compressed with losses
 _LEAST_SHARE = 0.004  # of the strokes' pixels, in files compressed with losses
+
+
+class Ground(NamedTuple):
+    """What strokes lie on."""
+
+    kind: str
+    """`layer`, `canvas` or `frame`."""
+    pixels: np.ndarray | None
+    """uint8 [H, W, 3] or [3]; None for a layer."""
+    noise: float
+    """Distance from the ground up to which a pixel may be bare ground."""
+    lossy: bool
+    """Whether colours come with the noise of compression."""
+
+
+class NotClear(Exception):
+    """These colours cannot be told apart; the message says why."""
 
 
 class Separated(NamedTuple):
@@ -305,3 +322,10 @@ def _in_order(colours: np.ndarray, index: np.ndarray) -> Separated:
     new = np.zeros(len(colours) + 1, np.int16)
     new[order] = np.arange(1, len(order) + 1)
     return Separated(colours[order - 1], new[index])
+
+
+def distance(picture: np.ndarray, ground: np.ndarray) -> np.ndarray:
+    """float32 [H, W]: Euclidean, of 441."""
+    off = picture.astype(np.float32)
+    off -= ground
+    return np.sqrt(np.einsum("hwc,hwc->hw", off, off))

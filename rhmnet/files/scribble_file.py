@@ -12,28 +12,42 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from PIL import Image
 
 from rhmnet.bounds import check_number
 from rhmnet.errors import InputError
-from rhmnet.files.antialiasing import CERTAIN, is_blended, join_blends
-from rhmnet.files.bmp import read_indexed
-from rhmnet.files.colour import davis_number
-from rhmnet.files.decoding import BMP_MAGIC, JPEG_MAGIC, open_pillow, read_bytes
-from rhmnet.files.ground import Ground, NotClear, find_ground
-from rhmnet.files.images import read_image, stored_orientation
-from rhmnet.files.label_maps import read_labels
-from rhmnet.files.legend import PaintOptions, number_strokes
-from rhmnet.files.orientation import upright
-from rhmnet.files.painting import exact_colours, separate
-from rhmnet.files.premultiplied import straightened
+from rhmnet.files.decoding import (
+    BMP_MAGIC,
+    JPEG_MAGIC,
+    open_pillow,
+    stored_orientation,
+    upright,
+)
+from rhmnet.files.images import (
+    CERTAIN,
+    is_blended,
+    join_blends,
+    read_image,
+    read_indexed_bmp,
+    read_labels,
+)
+from rhmnet.files.legend import PaintOptions, davis_number, number_strokes
+from rhmnet.files.painting import FAINT, Ground, NotClear, distance, exact_colours, separate
+from rhmnet.files.reading import read_bytes
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, davis_palette, from_disk
 
 PAINTED_SUFFIXES = (".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".jpg", ".jpeg")
 _WANTED = "strokes: a label map, or a picture painted in an editor"
 _STRAY_SHARE = 0.05  # of strokes' pixels in other colours than DAVIS', where the rest is in its
 _DARKEST_PAINT = 64  # grey RGB below it is a label map that was saved as RGB
+_CANVAS_NOISE = 8  # distance up to which a pixel of a lossless file is still ground
+_BARE_SHARE = 0.65  # of a frame that is painted over, at least
+_ANOTHER_FRAME = 12  # distance, beyond which it is another frame; JPEG's and WebP's noise is half
+_OPAQUE = 250  # of 255: such a pixel has its stroke's own colour
+_HALF = 128  # of 255, below which no pixel is a stroke
+_LEAST = 8  # half opaque pixels to judge by
 
 
 class UnderstoodStrokes(NamedTuple):
@@ -128,7 +142,7 @@ def read_strokes_file(path: str | Path, options: PaintOptions) -> UnderstoodStro
 def _open(path: str | Path) -> tuple[Image.Image, bytes]:
     """A picture of any mode, as stored, and the file's bytes."""
     data = read_bytes(path, _WANTED)
-    indexed = read_indexed(path, data) if data.startswith(BMP_MAGIC) else None
+    indexed = read_indexed_bmp(path, data) if data.startswith(BMP_MAGIC) else None
     if indexed is None:
         return open_pillow(path, data, _WANTED), data
     indices, colours = indexed
@@ -240,3 +254,83 @@ def _grey_labels(colours: np.ndarray) -> np.ndarray | None:
         return None
     painted = values[(values > 0) & (values < BACKGROUND)]
     return values.copy() if 0 < painted.max(initial=0) < _DARKEST_PAINT else None
+
+
+def find_ground(picture: np.ndarray, frame: np.ndarray | None, lossy: bool) -> Ground:
+    """The ground of an opaque picture: whichever explains most of its pixels.
+
+    picture: uint8 [H, W, 3]; frame: the same size, or None where it is not known. lossy: whether
+    the picture's file is of a kind that compresses with losses.
+    Raises NotClear where neither a canvas in black or white nor the frame explains half of them.
+    """
+    best, explained = None, 0.0
+    for colour in (0, 255):
+        near = distance(picture, np.full(3, colour, np.uint8)) <= FAINT
+        if near.mean() > explained:
+            explained = float(near.mean())
+            noise = 2.0 * FAINT if lossy else float(_CANVAS_NOISE)
+            best = Ground("canvas", np.full(3, colour, np.uint8), noise, lossy)
+    if frame is not None and frame.shape == picture.shape:
+        bare = _as_shown(frame, picture)
+        off = distance(picture, bare)
+        rough = lossy or bool((off > 0).mean() > 0.5)
+        noise = float(np.clip(6 * np.median(off) + FAINT, FAINT, 48)) if rough else _CANVAS_NOISE
+        bare_share = (off <= noise).mean()
+        if bare_share >= explained and np.quantile(off, _BARE_SHARE) <= _ANOTHER_FRAME:
+            explained, best = 1.0, Ground("frame", bare, noise, lossy)
+    if best is None or explained < 0.5:
+        raise NotClear(
+            "most of it is neither black, white nor transparent"
+            + ("" if frame is None else ", nor as its frame is")
+        )
+    return best
+
+
+def _as_shown(frame: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """The frame in the picture's colours: another player or colour profile shifts them all.
+
+    Both uint8 [H, W, 3]; the shift is affine, and the paint, a smaller part, is left out of it.
+    """
+    seen = picture.reshape(-1, 3)[:: max(1, frame[..., 0].size // 20000)].astype(np.float64)
+    bare = frame.reshape(-1, 3)[:: max(1, frame[..., 0].size // 20000)].astype(np.float64)
+    if np.median(np.abs(seen - bare).max(axis=1)) <= 2:
+        return frame
+    bare = np.column_stack([bare, np.ones(len(bare))])
+    fits = np.ones(len(bare), bool)
+    for _ in range(5):
+        shift = np.linalg.lstsq(bare[fits], seen[fits], rcond=None)[0]
+        off = np.linalg.norm(bare @ shift - seen, axis=1)
+        fits = off <= np.quantile(off, 0.7)
+    if np.abs(shift[:3] - np.eye(3)).max() > 0.5:
+        return frame  # another picture
+    return (frame @ shift[:3] + shift[3]).clip(0, 255).round().astype(np.uint8)
+
+
+def straightened(rgba: np.ndarray) -> np.ndarray:
+    """Colours of a transparent layer as they were painted: uint8 [H, W, 4].
+
+    Where they were multiplied by opacity, the edges of strokes are darker than strokes are, and
+    would look like colours of their own. Told by the nearest pixel that is opaque: whether its
+    colour, or that times the opacity, is nearer to what half opaque pixels have.
+    """
+    opacity = rgba[..., 3]
+    opaque = opacity >= _OPAQUE
+    edge = (opacity >= _HALF) & ~opaque
+    if not opaque.any() or np.count_nonzero(edge) < _LEAST:
+        return rgba
+    _, nearest = cv2.distanceTransformWithLabels(
+        (~opaque).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    own = np.zeros((nearest.max() + 1, 3), np.float32)
+    own[nearest[opaque]] = rgba[opaque][:, :3]
+    shades, painted = rgba[edge][:, :3].astype(np.float32), own[nearest[edge]]
+    share = opacity[edge][:, None].astype(np.float32) / 255
+    as_it_is = np.abs(shades - painted).sum(axis=1)
+    multiplied = np.abs(shades - painted * share).sum(axis=1)
+    if np.median(multiplied - as_it_is) >= 0 or multiplied.mean() >= as_it_is.mean():
+        return rgba
+    result = rgba.copy()
+    partly = (opacity > 0) & (opacity < 255)
+    colours = rgba[partly][:, :3] * (255 / opacity[partly][:, None].astype(np.float32))
+    result[partly, :3] = colours.round().clip(0, 255)
+    return result

@@ -10,7 +10,7 @@ from typing import Protocol
 from rhmnet.errors import InputError
 from rhmnet.files.image_sequence import Frames, ImageSequence
 from rhmnet.files.image_stack import ImageStack, count_frames
-from rhmnet.files.listing import IMAGE_SUFFIXES, is_hidden, list_files, sort_naturally
+from rhmnet.files.names import IMAGE_SUFFIXES, is_hidden, list_files, sort_naturally
 from rhmnet.files.video_file import VideoFile
 
 _PRINTF = re.compile(r"%0?\d*d")

@@ -12,7 +12,7 @@ import numpy as np
 
 from rhmnet.errors import InputError
 from rhmnet.files.images import read_image
-from rhmnet.files.listing import FRAME_SUFFIXES, MAP_SUFFIXES, is_hidden
+from rhmnet.files.names import FRAME_SUFFIXES, MAP_SUFFIXES, is_hidden
 from rhmnet.tools.scribbles.sources.coco import CocoJob, coco_jobs
 from rhmnet.tools.scribbles.sources.maps import VOID, MapJob
 

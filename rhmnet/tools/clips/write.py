@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from rhmnet.errors import InputError
 from rhmnet.files.concurrency import LOCK, alone_in, in_processes
-from rhmnet.files.json_files import read_json
-from rhmnet.files.label_maps import write_map, write_mask
+from rhmnet.files.images import write_map, write_mask
+from rhmnet.files.reading import read_json
 from rhmnet.files.writing import move, refused_by_name, remove, write_encoded, write_json
 from rhmnet.tools.clips.render import Frame, render, shows_everything
 from rhmnet.tools.clips.scene import Scene, sample_scene

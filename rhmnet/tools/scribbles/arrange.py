@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rhmnet.errors import InputError
-from rhmnet.files.json_files import read_json
-from rhmnet.files.listing import is_hidden, list_folders, walk
-from rhmnet.files.names import check_name, from_windows
+from rhmnet.files.names import check_name, from_windows, is_hidden, list_folders, walk
+from rhmnet.files.reading import read_json
 from rhmnet.tools.scribbles.placing import place
 
 _LIST = "COCO_scribbles.json"

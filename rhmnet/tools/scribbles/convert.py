@@ -20,10 +20,10 @@ from typing import NamedTuple
 import numpy as np
 
 from rhmnet.errors import InputError, say
-from rhmnet.files.json_files import read_json
-from rhmnet.files.label_maps import write_map, write_mask
+from rhmnet.files.images import write_map, write_mask
 from rhmnet.files.legend import PaintOptions
-from rhmnet.files.listing import walk
+from rhmnet.files.names import walk
+from rhmnet.files.reading import read_json
 from rhmnet.files.scribble_file import read_strokes_file
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, to_disk
 from rhmnet.runtime.command import CommandParser, real, whole

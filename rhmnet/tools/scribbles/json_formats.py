@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from rhmnet.errors import InputError
-from rhmnet.files.json_files import read_json
 from rhmnet.files.names import check_name
+from rhmnet.files.reading import read_json
 from rhmnet.files.writing import write_json
 from rhmnet.tools.scribbles import CORNER, Drawing, Size, Stroke, name_of, number_names, pen_width
 

@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from rhmnet.errors import InputError
 from rhmnet.files.concurrency import LOCK, alone_in, in_processes
-from rhmnet.files.json_files import read_json
-from rhmnet.files.label_maps import is_cut_off, write_map
+from rhmnet.files.images import is_cut_off, write_map
+from rhmnet.files.reading import read_json
 from rhmnet.files.writing import TEMPORARY, remove, remove_unfinished, write_json
 from rhmnet.tools.scribbles.sources.coco import CocoJob
 from rhmnet.tools.scribbles.sources.maps import MapJob

@@ -22,7 +22,7 @@ from pathlib import Path
 from rhmnet.bounds import MOST_SEED
 from rhmnet.errors import InputError, say
 from rhmnet.files.concurrency import usable_cores
-from rhmnet.files.text import read_list
+from rhmnet.files.reading import read_list
 from rhmnet.labels import MAX_OBJECTS
 from rhmnet.runtime.command import MOST_WORKERS, CommandParser, Number, whole
 from rhmnet.tools.scribbles.make import Recipe, make_scribbles, write_coco_list

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from rhmnet.errors import InputError
 from rhmnet.files.concurrency import WriteBehind, read_ahead
-from rhmnet.files.label_maps import read_labels
+from rhmnet.files.images import read_labels
 from rhmnet.files.source import Source
 from rhmnet.files.writing import make_folder, new_file, write_encoded
 

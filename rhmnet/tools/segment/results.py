@@ -23,10 +23,9 @@ import torch
 
 from rhmnet.errors import InputError
 from rhmnet.files.concurrency import alone_in
-from rhmnet.files.json_files import parse_json, read_json
-from rhmnet.files.label_maps import read_labels, write_mask
-from rhmnet.files.listing import is_systems
-from rhmnet.files.torch_file import read_torch_file
+from rhmnet.files.images import read_labels, write_mask
+from rhmnet.files.names import is_systems
+from rhmnet.files.reading import parse_json, read_json, read_torch_file
 from rhmnet.files.writing import (
     TEMPORARY,
     add_line,

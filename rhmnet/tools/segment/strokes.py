@@ -12,7 +12,7 @@ import numpy as np
 
 from rhmnet.errors import InputError
 from rhmnet.files.legend import PaintOptions
-from rhmnet.files.listing import MAP_SUFFIXES, list_files
+from rhmnet.files.names import MAP_SUFFIXES, list_files
 from rhmnet.files.scribble_file import (
     PAINTED_SUFFIXES,
     read_strokes_file,

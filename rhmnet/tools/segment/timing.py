@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rhmnet.errors import InputError
-from rhmnet.files.label_maps import read_labels, write_mask
+from rhmnet.files.images import read_labels, write_mask
 from rhmnet.files.source import open_source
 
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from rhmnet.errors import InputError
 from rhmnet.files.concurrency import LOCK, alone_in, in_processes
-from rhmnet.files.json_files import read_json
+from rhmnet.files.reading import read_json
 from rhmnet.files.writing import TEMPORARY, move, refused_by_name, remove, write_json, write_text
 from rhmnet.tools.synthetic import videos
 from rhmnet.tools.synthetic.videos import Job

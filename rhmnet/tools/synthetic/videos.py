@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from rhmnet.files.label_maps import write_map
+from rhmnet.files.images import write_map
 from rhmnet.files.writing import write_encoded, write_picture
 from rhmnet.tools.scribbles.strokes import StrokeOptions, draw_scribble
 from rhmnet.tools.synthetic.render import Frame, render, shows_everything

@@ -9,7 +9,7 @@ import numpy as np
 
 from rhmnet.data.coco import CocoScribbles
 from rhmnet.errors import InputError
-from rhmnet.files.listing import MAP_SUFFIXES, walk
+from rhmnet.files.names import MAP_SUFFIXES, walk
 from rhmnet.labels import RELEASE_CHANNELS
 from rhmnet.tools.scribbles.check import places
 from rhmnet.tools.scribbles.check.maps import check_gaps, check_map

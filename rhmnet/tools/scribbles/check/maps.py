@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rhmnet.errors import InputError
-from rhmnet.files.antialiasing import SUSPECT, is_blended
-from rhmnet.files.images import image_size, is_whole_jpeg, read_image
+from rhmnet.files.images import SUSPECT, image_size, is_blended, is_whole_jpeg, read_image
 from rhmnet.files.scribble_file import read_strokes_file
 from rhmnet.labels import BACKGROUND, to_disk
 from rhmnet.tools.scribbles.check.report import Report

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from rhmnet.files.listing import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, list_files, list_folders
+from rhmnet.files.names import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, list_files, list_folders
 from rhmnet.tools.scribbles.check.report import Report
 
 

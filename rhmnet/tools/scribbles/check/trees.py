@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from rhmnet.errors import InputError
-from rhmnet.files.listing import list_folders
-from rhmnet.files.text import read_list
+from rhmnet.files.names import list_folders
+from rhmnet.files.reading import read_list
 from rhmnet.tools.scribbles.check import places
 from rhmnet.tools.scribbles.check.coco import LIST, check_coco
 from rhmnet.tools.scribbles.check.maps import check_gaps, check_map, check_order

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from rhmnet.errors import InputError
-from rhmnet.files.json_files import read_json
-from rhmnet.files.label_maps import read_labels
-from rhmnet.files.listing import list_files, natural_key
-from rhmnet.files.names import check_name
+from rhmnet.files.images import read_labels
+from rhmnet.files.names import check_name, list_files, natural_key
+from rhmnet.files.reading import read_json
 from rhmnet.tools.scribbles.check import places
 from rhmnet.tools.scribbles.check.maps import check_gaps, check_map, check_order
 from rhmnet.tools.scribbles.check.report import Report, Row, Sample

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from rhmnet.errors import InputError
-from rhmnet.files.label_maps import read_labels
-from rhmnet.files.listing import list_folders
+from rhmnet.files.images import read_labels
+from rhmnet.files.names import list_folders
 from rhmnet.tools.scribbles.check import places
 from rhmnet.tools.scribbles.check.maps import check_gaps, check_map, check_order
 from rhmnet.tools.scribbles.check.report import Report, Row, Sample

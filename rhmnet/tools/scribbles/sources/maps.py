@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from rhmnet.errors import InputError
-from rhmnet.files.label_maps import read_labels
-from rhmnet.files.listing import MAP_SUFFIXES, list_files, list_folders, walk
+from rhmnet.files.images import read_labels
+from rhmnet.files.names import MAP_SUFFIXES, list_files, list_folders, walk
 from rhmnet.labels import MAX_OBJECTS
 from rhmnet.tools.scribbles.sources.scene import Scene
 

@@ -1,23 +1,35 @@
-"""Reading what `torch.save` wrote: whole, or refused by name; nothing in a file is ever run.
+"""Reading files that may come from anywhere: whole, or refused by name in one line.
 
-What lies under the name of a checkpoint is often something else: the web page that a file-sharing
-link gives, the pointer that Git LFS leaves, an archive that was not unpacked. It is told by its
-first bytes, before anything tries to load it.
+Nothing in a file is ever run. What lies under the name of a checkpoint is often something else: the
+web page that a file-sharing link gives, the pointer that Git LFS leaves, an archive that was not
+unpacked. It is told by its first bytes, before anything tries to load it.
 """
 
 from __future__ import annotations
 
+import codecs
+import json
+import math
+import os
 import re
+import stat
 import warnings
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rhmnet.bounds import short
 from rhmnet.errors import InputError
+from rhmnet.files.names import check_name
 
 if TYPE_CHECKING:
     import torch
 
+MOST_BYTES = 2 << 30
+"""Of a picture or a JSON file; COCO's largest annotations are half a GiB."""
+_MARK = "\ufeff"
+_ENDS = re.compile(r"\r\n|\r|\n")  # not those that str.splitlines finds inside of names
+_HUGE_EXPONENT = re.compile(rb"[eE]\+?\d{3}")  # such a number may be infinite
 _HEAD = 1024  # bytes that tell what a file is
 _PAGE = re.compile(rb"<(!doctype|html|head|body|script|\?xml|!--|title|meta|svg)", re.IGNORECASE)
 _PACKED = (
@@ -34,6 +46,121 @@ _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"
 _RUNS_CODE = re.compile(r"\bGLOBAL\b|unsupported global|call reduce|allowlisted", re.IGNORECASE)
 _NOT_OF_TORCH = "Unsupported operand"  # of pickle's language, which weights do without
+
+
+def read_bytes(path: str | Path, wanted: str) -> bytes:
+    """A file's content. Raises InputError that names it and says that it was to be `wanted`."""
+    check_file(path, wanted)
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected {wanted}") from None
+
+
+def check_file(path: str | Path, wanted: str) -> None:
+    """Raise InputError unless a path is that of a file that may be read into memory."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"{short(path)}: expected the path of a file: {wanted}")
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected {wanted}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected {wanted}") from None
+    except ValueError:  # a NUL in the name
+        raise InputError(f"{str(path)!r}: no name of a file; expected {wanted}") from None
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device never ends
+        kind = "is a folder" if stat.S_ISDIR(status.st_mode) else "is no regular file"
+        raise InputError(f"{path}: cannot be read, it {kind}; expected {wanted}")
+    if status.st_size == 0:
+        raise broken(path, wanted, "it is empty")
+    if status.st_size > MOST_BYTES:
+        raise broken(path, wanted, f"it has {status.st_size} bytes")
+
+
+def broken(path: str | Path, wanted: str, why: str) -> InputError:
+    """The error for a file that cannot be used."""
+    return InputError(f"{path}: cannot be read as {wanted}: {why}; replace the file")
+
+
+def read_text(path: Path) -> str:
+    """UTF-8, with a byte order mark or without; UTF-16 where a mark says so.
+
+    Raises OSError, and ValueError for other bytes.
+    """
+    data = path.read_bytes()
+    wide = len(data) > 2 and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if wide else "utf-8-sig")
+
+
+def read_list(path: Path) -> list[str]:
+    """The names in a list of videos, one a line, in order; a name may hold spaces.
+
+    Raises InputError that names the file, and what `check_name` raises.
+    """
+    try:
+        lines = _ENDS.split(read_text(path))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: cannot be read as a list of videos ({error}); expected one name a line, UTF-8"
+        ) from None
+    names = [line.replace(_MARK, "").strip(" \t\xa0") for line in lines]
+    return [check_name(n, f"{path}: line {i}") for i, n in enumerate(names, start=1) if n]
+
+
+def read_json(path: str | Path, wanted: str = "a JSON object") -> dict[str, Any]:
+    """The object that a JSON file holds; all its numbers are finite.
+
+    wanted: what was expected, in words, for messages.
+    Raises InputError that names the file if it is missing, too large, no UTF-8, nested too deep,
+    no JSON (NaN and Infinity are not), or holds another thing than an object.
+    """
+    try:
+        if Path(path).stat().st_size > MOST_BYTES:
+            raise InputError(
+                f"{path}: is larger than {MOST_BYTES >> 30} GiB; expected {wanted}, smaller"
+            )
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected {wanted}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read ({reason}); expected {wanted}") from None
+    content = parse_json(data, str(path), wanted)
+    if not isinstance(content, dict):
+        found = type(content).__name__
+        raise InputError(f"{path}: expected {wanted}, found {found}; replace the file")
+    return content
+
+
+def parse_json(data: bytes, name: str, wanted: str = "JSON") -> Any:
+    """The value that JSON text (UTF-8, with a byte order mark or not) holds.
+
+    name: of the file, for messages, and `wanted`. Raises InputError as `read_json` does.
+    """
+    hooks: dict[str, Any] = {"parse_constant": _refuse}
+    if _HUGE_EXPONENT.search(data):
+        hooks["parse_float"] = _finite
+    try:
+        return json.loads(data.decode("utf-8-sig"), **hooks)
+    except RecursionError:
+        raise InputError(f"{name}: is nested too deep to be JSON; expected {wanted}") from None
+    except ValueError as error:
+        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise InputError(
+            f"{name}: cannot be read as JSON ({reason[:200]}); expected {wanted}"
+        ) from None
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text[:30]} is too large")
+    return number
 
 
 def read_torch_file(path: str | Path, device: str | torch.device = "cpu") -> Any:
