@@ -26,9 +26,9 @@ from rhmnet.evaluation.manifest import made_by
 from rhmnet.evaluation.report import build_report, format_report, write_report
 from rhmnet.evaluation.scoring import reading_of, select
 from rhmnet.evaluation.weights import choose_network
-from rhmnet.inference import settle_precision
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.processes import join_processes
+from rhmnet.tracker import settle_precision
 
 
 def main() -> None:

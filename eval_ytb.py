@@ -34,9 +34,9 @@ from rhmnet.evaluation.report import (
 )
 from rhmnet.evaluation.scoring import select
 from rhmnet.evaluation.weights import choose_network
-from rhmnet.inference import settle_precision
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.processes import join_processes
+from rhmnet.tracker import settle_precision
 
 
 def main() -> None:

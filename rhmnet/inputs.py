@@ -1,7 +1,4 @@
-"""Frames and strokes on their way to the network: checked, at its size, broad enough to be seen.
-
-Masks come back the same way: `resize_labels`, `capped_size`.
-"""
+"""Frames and strokes on their way to the network, checked, at its size; masks on the way back."""
 
 from __future__ import annotations
 
@@ -18,9 +15,8 @@ from rhmnet.bounds import check_number
 from rhmnet.config import STRIDE
 from rhmnet.errors import InputError
 from rhmnet.labels import BACKGROUND, LEAST_RATIO, MAX_OBJECTS, UNLABELLED
+from rhmnet.structures import Size
 
-Size = tuple[int, int]
-"""H, W in pixels."""
 LEAST_WIDTH = 5
 """Pixels: a straight line of fewer may cover too little of every cell that it passes."""
 

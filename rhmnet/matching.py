@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rhmnet.attention import Dropout, MultiHeadAttention
+from rhmnet.arithmetic import Dropout
+from rhmnet.attention import MultiHeadAttention
+from rhmnet.structures import MemoryEntry
 
 
 class MemoryReader(nn.Module):
@@ -33,32 +33,18 @@ class MemoryReader(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
 
-    def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Key and value, each [B * O, heads, M, C / heads], of labelled memory [B * O, M, C]."""
-        key, value = self.cross_attn.project(memory, 1, 3)
-        return key, value
+    def project(self, memory: Tensor) -> MemoryEntry:
+        """What the bank keeps of labelled memory [B * O, N, C]: its key and value."""
+        return MemoryEntry(*self.cross_attn.project(memory, 1, 3))
 
-    def forward(
-        self,
-        tokens: Tensor,
-        position: Tensor,
-        key: Tensor,
-        value: Tensor,
-        common: Sequence[tuple[Tensor, Tensor, int]] = (),
-    ) -> Tensor:
-        """tokens [B * O, N, C], position [N, C], key and value as projected -> [B * O, N, C].
-
-        common: further keys and values, [1, heads, M, C / heads], that all objects read, and how
-        often; only where the tokens of all objects are the same.
-        """
+    def forward(self, tokens: Tensor, position: Tensor, memory: MemoryEntry) -> Tensor:
+        """tokens [B * O, N, C], position [N, C], memory of some frames -> tokens [B * O, N, C]."""
         tokens = tokens + position
-        if common:
-            (query,) = self.cross_attn.project(tokens[:1], 0, 1)
-            parts = [*common, (key, value, 1)]
-            read = self.cross_attn.attend_in_parts(query, parts, len(tokens))
-        else:
-            (query,) = self.cross_attn.project(tokens, 0, 1)
-            read = self.cross_attn.attend(query, key, value)
-        tokens = self.norm1(tokens + self.dropout(read))
+        tokens = self.norm1(tokens + self.dropout(self.read(tokens, memory)))
         hidden = self.dropout(functional.relu(self.linear1(tokens), inplace=True))
         return self.norm2(tokens + self.dropout(self.linear2(hidden)))
+
+    def read(self, tokens: Tensor, memory: MemoryEntry) -> Tensor:
+        """Cross-attention of tokens [B * O, N, C] to memory, [B * O, N, C]."""
+        (query,) = self.cross_attn.project(tokens, 0, 1)
+        return self.cross_attn.attend(query, memory.key, memory.value)

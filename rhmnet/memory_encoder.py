@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rhmnet.attention import Dropout, MultiHeadAttention
+from rhmnet.arithmetic import Dropout, in_float32
+from rhmnet.attention import MultiHeadAttention
 from rhmnet.labels import LEAST_RATIO
-from rhmnet.precision import in_float32
 
 CERTAIN_RATIO = 0.211  # share of a cell under the stroke from which it joins the stroke's mean
 WINDOW = 5  # cells, side of the neighbourhood of the local similarity
@@ -41,19 +41,19 @@ class LabelEmbedding(nn.Module):
         self.background = nn.Parameter(-torch.ones(rows, dim)) if use_background else None
 
     def attach(
-        self, memory: Tensor, labels: Tensor, level: int, background: bool, copies: int = 1
+        self, memory: Tensor, labels: Tensor, level: int, background: bool, absent: int = 0
     ) -> Tensor:
         """Mark a frame's memory feature with soft labels, object by object: [B * O, N, C].
 
         memory: m, [B, N, C] or [B * O, N, C]. labels: S, [B, O + 1, N], background last.
         background: whether other objects and background are marked too.
-        copies: how many objects the last one stands for.
+        absent: further objects, of which nothing is seen, that the last one stands for.
         """
         row = level if self.one_per_level else 0
         objects = labels[:, :-1]
         others = labels.sum(1, keepdim=True) - objects
-        if copies > 1:
-            others = others + (copies - 1) * objects[:, -1:]
+        if absent:
+            others = others + absent * objects[:, -1:]
         # the weights' precision: that of the memory, but float32 under autocast
         objects, others = objects.to(self.target.dtype), others.to(self.target.dtype)
         memory = memory.view(labels.shape[0], -1, *memory.shape[1:])

@@ -19,7 +19,7 @@ from rhmnet.config import STRIDE, Config, check_config
 from rhmnet.feature_extractor import FeatureExtractor
 from rhmnet.labels import one_hot, valid_objects
 from rhmnet.matching import MemoryReader
-from rhmnet.memory_bank import MemoryBank, MemoryEntry, ReadMemory, ReliabilityLevel
+from rhmnet.memory_bank import MemoryBank, ReliabilityLevel
 from rhmnet.memory_encoder import (
     LabelEmbedding,
     MemoryEncoder,
@@ -31,9 +31,8 @@ from rhmnet.position_embedding import PositionEmbedding
 from rhmnet.segmentation_head import (
     HEAD_STRIDE,
     SegmentationHead,
-    channel_odds,
-    channel_softmax,
     entire_target,
+    reliable_region,
 )
 from rhmnet.state_dict import load_backbone
 from rhmnet.structures import (
@@ -41,16 +40,14 @@ from rhmnet.structures import (
     EncodedFrame,
     Expansion,
     FrameFeatures,
-    Rows,
+    MemoryEntry,
+    Objects,
     SkipFeatures,
 )
 
 
 class RHMNet(nn.Module):
     """Reliability-guided hierarchical memory network (the paper's framework figure)."""
-
-    shares_tokens = False
-    """Whether banks for tracking keep once what the first step would read several times."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -91,6 +88,13 @@ class RHMNet(nn.Module):
         """Of its weights, and of the images that it takes."""
         return self.position_embedding.row_embed.dtype
 
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """Keep weights in a precision, in place; pixels are normalised in float32 all the same."""
+        extractor = self.feature_extractor
+        mean, std = extractor.mean, extractor.std
+        self.to(dtype)
+        extractor.mean, extractor.std = mean, std
+
     def encode_frame(self, images: Tensor) -> EncodedFrame:
         """images: normalised RGB, [B, 3, H, W], H and W multiples of 16."""
         features = self.feature_extractor(images)
@@ -120,44 +124,21 @@ class RHMNet(nn.Module):
             memory = self.label_embedding.attach(
                 tokens + frame.position, labels, ReliabilityLevel.INITIAL, background
             )
-            entries.append(MemoryEntry(*reader.project(memory)))
+            entries.append(reader.project(memory))
         return entries
 
-    def bounded_bank(self, initial: list[MemoryEntry], max_length: int) -> MemoryBank:
-        """An empty bank for tracking, which keeps max_length stored frames per step and level."""
-        return MemoryBank(
-            initial,
-            max_length,
-            1 + self.config.scribble_memory_for_mask,
-            share=self.shares_tokens,
-        )
+    def new_bank(self, initial: list[MemoryEntry], max_length: int | None = None) -> MemoryBank:
+        """A bank that holds the initial memory. max_length: stored frames kept a step and level."""
+        return MemoryBank(initial, max_length)
 
-    def expand(
-        self,
-        frame: EncodedFrame,
-        bank: MemoryBank,
-        valid: Tensor,
-        at_once: int | None = None,
-        rows: Rows | None = None,
-    ) -> Expansion:
-        """First the reliable region, then from it and all of the memory the entire target.
-
-        valid: bool [B, O]; the probability of other objects is zero.
-        at_once: objects read and segmented together, to bound what many of them take; for B = 1.
-        rows: what the O rows stand for, where not each for an object; for B = 1.
-        """
+    def expand(self, frame: EncodedFrame, bank: MemoryBank, objects: Objects) -> Expansion:
+        """First the reliable region, then from it and all of the memory the entire target."""
         config, position = self.config, frame.position
-        num_objects, copies = (None, 1) if rows is None else (rows.num_objects, rows.copies)
+        valid, absent = objects.valid, objects.absent
         tokens = frame.tokens.repeat_interleave(valid.shape[1], dim=0)
-        tokens, reliable_logits = self._read_and_segment(
-            0,
-            *(tokens, position, bank[0].read(), self.reliable_head, frame.reliable_skips),
-            *(at_once, rows),
-        )
-        reliable_logits = reliable_logits.view(*valid.shape, *reliable_logits.shape[2:])
-        reliable_prob = channel_softmax(
-            channel_odds(reliable_logits.float().sigmoid(), valid), num_objects
-        )
+        tokens, logits = self.read_and_segment(0, tokens, frame, bank[0].read(), objects)
+        reliable_logits = logits.view(*valid.shape, *logits.shape[2:])
+        reliable_prob = reliable_region(reliable_logits, valid, absent)
         reliable_memory = memory = self.label_embedding.attach(
             frame.tokens + position,
             self._soft_labels(reliable_prob, config.refine_threshold[0], HEAD_STRIDE),
@@ -167,75 +148,50 @@ class RHMNet(nn.Module):
 
         entire_probs, full_probs, entire_features = [], [], []
         for step in range(1, 1 + config.refine_layers):
-            reader, step_memory = self.readers[step], bank[step]
             tokens = self.encoders[step](tokens, position)
             feature = tokens + position
-            current = MemoryEntry(*reader.project(memory)) if step_memory.reads_current else None
-            index = (step - 1) % len(self.entire_heads)
-            head, skips = self.entire_heads[index], frame.entire_skips[index]
-            tokens, logits = self._read_and_segment(
-                *(step, tokens, position, step_memory.read(current), head, skips),
-                *(at_once, rows),
+            current = self.readers[step].project(memory) if bank[step].reads_current else None
+            tokens, logits = self.read_and_segment(
+                step, tokens, frame, bank[step].read(current), objects
             )
-            prob, full_prob = entire_target(logits, valid, config.upsample_logits, num_objects)
+            prob, full_prob = entire_target(logits, valid, config.upsample_logits, absent)
             entire_probs.append(prob)
             full_probs.append(full_prob)
             entire_features.append(feature)
-            if step < config.refine_layers:
+            if step < config.refine_layers:  # what the next step reads of this one
                 labels = self._soft_labels(prob, config.refine_threshold[step])
-                memory = self.label_embedding.attach(feature, labels, step + 1, True, copies)
+                memory = self.label_embedding.attach(feature, labels, step + 1, True, absent)
         return Expansion(
             *(reliable_logits, reliable_prob, entire_probs, full_probs),
-            *(reliable_memory, entire_features, copies),
+            *(reliable_memory, entire_features, absent),
         )
 
-    def _read_and_segment(
-        self,
-        step: int,
-        tokens: Tensor,
-        position: Tensor,
-        memory: ReadMemory,
-        head: SegmentationHead,
-        skips: SkipFeatures,
-        at_once: int | None,
-        rows: Rows | None,
+    def read_and_segment(
+        self, step: int, tokens: Tensor, frame: EncodedFrame, memory: MemoryEntry, objects: Objects
     ) -> tuple[Tensor, Tensor]:
-        """Tokens [B * O, N, C] after reading, and their logits [B * O, ..., H/4, W/4].
+        """Tokens [B * O, N, C] after a step's reading, and their logits [B * O, ..., H/4, W/4]."""
+        tokens = self.readers[step](tokens, frame.position, memory)
+        head, skips = self.head(step, frame)
+        return tokens, head(tokens, skips)
 
-        Logits of rows that are not live are zero; what they read is left out in the last step.
-        """
-        count = len(tokens)
-        live = slice(None) if rows is None else rows.live
-        last = step == self.config.refine_layers
-        if last:
-            tokens = tokens[live]
-            memory = memory._replace(own=MemoryEntry(*(x[live] for x in memory.own)))
-        read = []
-        for some, key, value in zip(
-            *(x.split(at_once or len(tokens)) for x in (tokens, *memory.own)), strict=True
-        ):
-            read.append(self.readers[step](some, position, key, value, memory.common))
-        tokens = read[0] if len(read) == 1 else torch.cat(read)
-        # a CPU segments them faster one by one: their feature maps stay small
-        each = 1 if at_once and tokens.device.type == "cpu" else at_once or count
-        some = tokens if last else tokens[live]
-        logits = torch.cat([head(x, skips) for x in some.split(each)])
-        if len(logits) < count:
-            segmented, logits = logits, logits.new_zeros(count, *logits.shape[1:])
-            logits[live] = segmented
-        return tokens, logits
+    def head(self, step: int, frame: EncodedFrame) -> tuple[SegmentationHead, SkipFeatures]:
+        """A step's head, and the frame's features as it takes them."""
+        if step == 0:
+            return self.reliable_head, frame.reliable_skips
+        index = (step - 1) % len(self.entire_heads)
+        return self.entire_heads[index], frame.entire_skips[index]
 
     def memorize_reliable(self, bank: MemoryBank, expansion: Expansion, store: bool) -> None:
         """Write the reliable region: stored for good, or in place of the last frame's."""
         memory = expansion.reliable_memory
-        entry = MemoryEntry(*self.readers[0].project(memory))
+        entry = self.readers[0].project(memory)
         if not store:
             bank[0].replace_last(entry)
             return
         bank[0].store(ReliabilityLevel.RELIABLE, entry)
         if self.config.scribble_memory_for_mask:
             for step in range(1, len(self.readers)):
-                entry = MemoryEntry(*self.readers[step].project(memory))
+                entry = self.readers[step].project(memory)
                 bank[step].store(ReliabilityLevel.RELIABLE, entry)
 
     def memorize_entire(
@@ -249,9 +205,9 @@ class RHMNet(nn.Module):
         labels = self._soft_labels(expansion.entire_probs[-1], threshold)
         for step, feature in enumerate(expansion.entire_features, start=1):
             memory = self.label_embedding.attach(
-                feature, labels, level + step - 1, True, expansion.copies
+                feature, labels, level + step - 1, True, expansion.absent
             )
-            entry = MemoryEntry(*self.readers[step].project(memory))
+            entry = self.readers[step].project(memory)
             if store:
                 bank[step].store(ReliabilityLevel.ENTIRE, entry)
             else:
@@ -298,10 +254,10 @@ class RHMNet(nn.Module):
         clip = _split_time(encoded, len(valid))
         if reverse:
             clip = clip[::-1]
-        bank = MemoryBank(self.initial_memory(clip[0], scribble, valid.shape[1]))
+        bank = self.new_bank(self.initial_memory(clip[0], scribble, valid.shape[1]))
         expansions = []
         for t, frame in enumerate(clip):
-            expansion = self.expand(frame, bank, valid)
+            expansion = self.expand(frame, bank, Objects(valid))
             expansions.append(expansion)
             if t == len(clip) - 1:  # nothing reads what the last frame would store
                 break

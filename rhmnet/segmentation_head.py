@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rhmnet.arithmetic import in_float32
 from rhmnet.labels import num_channels
-from rhmnet.precision import in_float32
 from rhmnet.structures import SkipFeatures
 
 HEAD_STRIDE = 4
@@ -41,10 +41,15 @@ class SegmentationHead(nn.Module):
     def forward(self, tokens: Tensor, skips: SkipFeatures) -> Tensor:
         """tokens [B * O, N, C], skips of B frames -> logits [B * O, out_channels, H/4, W/4]."""
         x = tokens.transpose(1, 2).unflatten(-1, skips.s16.shape[-2:])
-        x = _add_skip(self.conv_in(x), skips.s16)
-        x = _add_skip(_resize(self.conv_s16(x), skips.s8), skips.s8)
-        x = _add_skip(_resize(self.conv_s8(x), skips.s4), skips.s4)
+        x = self.add_skip(self.conv_in(x), skips.s16)
+        x = self.add_skip(_resize(self.conv_s16(x), skips.s8), skips.s8)
+        x = self.add_skip(_resize(self.conv_s8(x), skips.s4), skips.s4)
         return self.conv_out(self.conv_s4(x))
+
+    @staticmethod
+    def add_skip(x: Tensor, skip: Tensor) -> Tensor:
+        """Add a frame's feature [B, ...] to that of each of its objects [B * O, ...]."""
+        return (x.unflatten(0, (len(skip), -1)) + skip.unsqueeze(1)).flatten(0, 1)
 
 
 class _ConvNorm(nn.Module):
@@ -59,15 +64,6 @@ class _ConvNorm(nn.Module):
 
 def _resize(x: Tensor, like: Tensor) -> Tensor:
     return resize(x, like.shape[-2:])
-
-
-def _add_skip(x: Tensor, skip: Tensor) -> Tensor:
-    """Add a frame's feature [B, ...] to that of each of its objects [B * O, ...]."""
-    per_object = x.unflatten(0, (len(skip), -1))
-    if torch.is_grad_enabled():
-        return (per_object + skip.unsqueeze(1)).flatten(0, 1)
-    per_object += skip.unsqueeze(1)
-    return x
 
 
 def resize(x: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
@@ -90,25 +86,33 @@ def channel_odds(prob: Tensor, valid: Tensor) -> Tensor:
     return prob / (1 - prob)
 
 
-def channel_softmax(odds: Tensor, num_objects: int | None = None) -> Tensor:
+def channel_softmax(odds: Tensor, absent: int = 0) -> Tensor:
     """Softmax over all K channels, float32 [B, O + 1, H, W], of `channel_odds`.
 
     Channels that hold nothing have probability 1e-7 before the softmax, all the same, so they only
-    enter its sum. num_objects: O, which K follows, where it is more than there are channels for.
+    enter its sum. absent: objects besides the O, whose channels hold nothing and which K counts.
     """
     count = odds.shape[1]
-    num_unused = num_channels(num_objects or count - 1) - count
+    num_unused = num_channels(count - 1 + absent) - count
     return odds / (odds.sum(dim=1, keepdim=True) + num_unused * unused_odds())
 
 
+def reliable_region(logits: Tensor, valid: Tensor, absent: int = 0) -> Tensor:
+    """Probabilities of all channels, [B, O + 1, H/4, W/4], of the head's logits [B, O, H/4, W/4].
+
+    absent: as `channel_softmax` takes it.
+    """
+    return channel_softmax(channel_odds(logits.float().sigmoid(), valid), absent)
+
+
 def entire_target(
-    logits: Tensor, valid: Tensor, upsample: bool, num_objects: int | None = None
+    logits: Tensor, valid: Tensor, upsample: bool, absent: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Probabilities of all channels from the entire-target head's logits [B * O, 2, H/4, W/4].
 
     First as memory takes them, then at full size: the same where each object's logits are resized
     (`upsample_logits`); without, at stride 4, and with the K channels' logits resized.
-    num_objects: as `channel_softmax` takes it.
+    absent: as `channel_softmax` takes it.
     """
     logits = logits.float()
     logits = logits[:, :1] - logits[:, 1:]  # softmax over two channels is the sigmoid of that
@@ -116,11 +120,11 @@ def entire_target(
     if upsample:
         logits = resize(logits, size)
     odds = channel_odds(logits.sigmoid().view(*valid.shape, *logits.shape[2:]), valid)
-    prob = channel_softmax(odds, num_objects)
+    prob = channel_softmax(odds, absent)
     # channels that hold nothing have the same logit everywhere, so resizing leaves them alone
     if upsample:
         return prob, prob
-    return prob, channel_softmax(resize(odds.log(), size).exp(), num_objects)
+    return prob, channel_softmax(resize(odds.log(), size).exp(), absent)
 
 
 def unused_odds() -> float:

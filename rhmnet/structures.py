@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from torch import Tensor
+from torch.nn import functional
+
+from rhmnet.config import STRIDE
+from rhmnet.labels import enlarge, labels_at
+
+Size = tuple[int, int]
+"""H, W in pixels."""
 
 REDRAW_REASONS = ("few_object_pixels", "crop", "bad_file")
 """Why a sample was drawn again: too little scribble, no acceptable crop, an unreadable file."""
@@ -70,6 +79,26 @@ class EncodedFrame(NamedTuple):
     """One a head."""
 
 
+class MemoryEntry(NamedTuple):
+    """Memory of one frame or several, projected for the step that reads it."""
+
+    key: Tensor
+    """[B * O, heads, N, C / heads]."""
+    value: Tensor
+    """[B * O, heads, N, C / heads]."""
+
+
+class Objects(NamedTuple):
+    """What the O rows of a memory stand for."""
+
+    valid: Tensor
+    """bool [B, O]; the probability of others, which pad the batch or are not there, is zero."""
+    absent: int = 0
+    """Further objects that have not appeared: the last row stands for them too."""
+    live: slice | Sequence[int] = slice(None)
+    """The rows that are valid, known without asking the device; for B = 1."""
+
+
 class Expansion(NamedTuple):
     """What `expand` predicts of a frame, and what `memorize` needs of it."""
 
@@ -85,23 +114,8 @@ class Expansion(NamedTuple):
     """[B * O, N, C], labelled, of step 0."""
     entire_features: list[Tensor]
     """m of each entire-target step, [B * O, N, C], not labelled yet."""
-    copies: int = 1
-    """How many objects the last one stands for."""
-
-
-class Rows(NamedTuple):
-    """What the rows of a tracker's memory stand for, known on the host.
-
-    Rows that are not live have no probability, so nothing is segmented for them. One of them may
-    stand for any number of objects that have not appeared yet: their memory is the same.
-    """
-
-    live: slice | Sequence[int]
-    """Those, of 0..R - 1, of objects that are tracked; a slice where they are neighbours."""
-    num_objects: int
-    """O, which the number of label channels follows."""
-    copies: int
-    """How many objects the last row stands for."""
+    absent: int = 0
+    """Further objects that the last one stands for."""
 
 
 class ClipPrediction(NamedTuple):
@@ -117,3 +131,113 @@ class ClipPrediction(NamedTuple):
     """`entire_prob` of the clip run from its last frame's scribble, in the forward time order."""
     valid: Tensor
     """bool [B, O], False for objects that pad the batch."""
+
+
+class Geometry(NamedTuple):
+    """How frames of a video come to the network and back."""
+
+    size: Size
+    """H, W of the frames, pixels."""
+    network: Size
+    """H, W at which the network sees them."""
+    padding: tuple[int, int, int, int]
+    """Left, right, top, bottom, in the network's pixels."""
+
+    @classmethod
+    def of(cls, size: Size, network: Size) -> Geometry:
+        """Of frames H, W that the network sees at another size."""
+        return cls(size, network, _padding(network))
+
+    def pad(self, maps: Tensor) -> Tensor:
+        """Zeros around [..., h, w], to multiples of 16."""
+        return functional.pad(maps, self.padding)
+
+    def crop(self, prob: Tensor) -> Tensor:
+        """[1, L, H', W'] of a padded frame, at any stride -> [L, h, w]; corners aligned."""
+        (left, right, top, bottom), (height, width) = self.padding, self.network
+        size = (top + height + bottom, left + width + right)
+        full = prob
+        if prob.shape[-2:] != size:
+            full = functional.interpolate(prob, size, mode="bilinear", align_corners=True)
+        return full[0, :, top : top + height, left : left + width]
+
+    def is_one(self) -> bool:
+        """Whether it is one that `of` makes."""
+        sides = (*self.size, *self.network)
+        whole = len(sides) == 4 and all(type(side) is int and side >= 1 for side in sides)
+        return whole and self.padding == _padding(self.network)
+
+    @property
+    def tokens(self) -> int:
+        """N of a frame."""
+        return math.prod(-(-side // STRIDE) for side in self.network)
+
+
+class FrameMaps(NamedTuple):
+    """One frame's probabilities at the network's size."""
+
+    entire: Tensor
+    """float32 [O + 1, h, w], objects 1..O, background last."""
+    reliable: Tensor
+    """float32 [O + 1, h, w], the same of the reliable region."""
+
+
+class TrackedFrame:
+    """What the tracker says of one frame, on the model's device, at the frame's own size.
+
+    Each of the maps is made when it is first asked for: at full size they take time and memory.
+    """
+
+    def __init__(
+        self, entire: Tensor, reliable: Tensor, channels: Sequence[int] | None, geometry: Geometry
+    ) -> None:
+        """entire, reliable: [1, L, H', W'], probabilities of the padded frame, at any stride.
+
+        channels: which of the L belongs to each of objects 1..O and background; None: L = O + 1.
+        """
+        self._entire, self._reliable = entire, reliable
+        self._channels, self._geometry = channels, geometry
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """uint8 [H, W], 0 background, 1..O."""
+        entire = self._geometry.crop(self._entire)
+        labels = labels_at(entire, self._geometry.size)
+        if self._channels is None:
+            return labels
+        numbers = {channel: o for o, channel in reversed([*enumerate(self._channels[:-1], 1)])}
+        table = [0, *(numbers[channel] for channel in range(len(entire) - 1))]
+        return labels.new_tensor(table)[labels.int()]
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """float32 [O + 1, H, W], objects 1..O, then background: softmax over all K channels."""
+        return self._full(self._entire)
+
+    @cached_property
+    def reliable(self) -> Tensor:
+        """float32 [O + 1, H, W], the same of the reliable region."""
+        return self._full(self._reliable)
+
+    @cached_property
+    def maps(self) -> FrameMaps:
+        """Probabilities at the network's size, where `test.short_side` makes it another."""
+        crop = self._geometry.crop
+        return FrameMaps(*(self._spread(crop(p)) for p in (self._entire, self._reliable)))
+
+    def _spread(self, prob: Tensor) -> Tensor:
+        """[L, h, w] -> [O + 1, h, w]."""
+        return prob if self._channels is None else prob[list(self._channels)]
+
+    def _full(self, prob: Tensor) -> Tensor:
+        """[1, L, H', W'] -> [O + 1, H, W]."""
+        cropped = self._geometry.crop(prob)
+        if cropped.shape[1:] != self._geometry.size:
+            cropped = enlarge(cropped, self._geometry.size)
+        return self._spread(cropped)
+
+
+def _padding(size: Size) -> tuple[int, int, int, int]:
+    """Left, right, top, bottom, pixels: half of what is missing on each side, smaller first."""
+    height, width = (-side % STRIDE for side in size)
+    return width // 2, width - width // 2, height // 2, height - height // 2

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from rhmnet.bounds import check_number
-from rhmnet.config import STRIDE, Config
+from rhmnet.config import AUTO, Config, TestConfig, override
 from rhmnet.errors import InputError
-from rhmnet.inference import prepare_for_tracking, weights_version
 from rhmnet.inputs import (
     EMPTY,
     check_image,
@@ -26,11 +23,24 @@ from rhmnet.inputs import (
     thicken,
     values_in,
 )
-from rhmnet.labels import BACKGROUND, MAX_OBJECTS, one_hot
-from rhmnet.memory_bank import MemoryBank, MemoryEntry
+from rhmnet.labels import BACKGROUND, VideoObjects, one_hot, only
+from rhmnet.memory_bank import MemoryBank, ReliabilityLevel, StepMemory
 from rhmnet.model import RHMNet
-from rhmnet.structures import EncodedFrame, Expansion, Rows
-from rhmnet.tracked_frame import Geometry, TrackedFrame
+from rhmnet.structures import (
+    EncodedFrame,
+    Expansion,
+    Geometry,
+    MemoryEntry,
+    Objects,
+    TrackedFrame,
+)
+
+try:
+    from rhmnet import accelerate
+except ImportError as error:  # without that room tracking is slower and says the same
+    if error.name != "rhmnet":
+        raise
+    accelerate = None
 
 Pixels = np.ndarray | Tensor
 
@@ -81,15 +91,13 @@ class Tracker:
         if not numbers:
             raise InputError(EMPTY)
         self._use_current_weights()
-        network = network_size(size, self.config.short_side)
-        self._geometry = Geometry(size, network, _padding(network))
-        self._index, self._num_objects = 0, num_objects
-        self._numbers, self._removed = sorted(numbers), []
-        self._set_rows()
+        self._geometry = Geometry.of(size, network_size(size, self.config.short_side))
+        self._index = 0
+        self._set_objects(VideoObjects(num_objects, sorted(numbers), []))
         frame = self._encode(image)
         entries = self._initial_memory(frame, self._shrunk(strokes))
-        self._bank = self._net.bounded_bank(entries, self.config.max_memory_length)
-        return self._finish(self._expand(frame))
+        self._bank = self._net.new_bank(entries, self.config.max_memory_length)
+        return self._finish(self._net.expand(frame, self._bank, self._rows))
 
     @torch.no_grad()
     def step(self, image: Pixels, scribble: Pixels | None = None) -> TrackedFrame:
@@ -105,13 +113,13 @@ class Tracker:
         image = check_image(image, size)
         strokes = None
         if scribble is not None:
-            strokes, _ = check_scribble(scribble, size, self._num_objects)
+            strokes, _ = check_scribble(scribble, size, self._objects.count)
             strokes = self._shrunk(strokes)
         frame = self._encode(image)
         if strokes is not None:
             strokes = self._add_objects(frame, strokes)
             self._add_correction(frame, strokes)
-        expansion = self._expand(frame)
+        expansion = self._net.expand(frame, self._bank, self._rows)
         if strokes is not None:
             self._fix_strokes(expansion, strokes)
         return self._finish(expansion)
@@ -119,21 +127,19 @@ class Tracker:
     def remove_object(self, number: int) -> None:
         """Stop tracking an object, 1..N; a later stroke makes it appear anew."""
         self._check_started("remove_object")
-        number = check_number(number, "object")
-        if not 1 <= number <= self._num_objects:
+        number, objects = check_number(number, "object"), self._objects
+        if not 1 <= number <= objects.count:
             raise InputError(
-                f"object {number} is not tracked; expected one of the video's, "
-                f"1..{self._num_objects}"
+                f"object {number} is not tracked; expected one of the video's, 1..{objects.count}"
             )
-        if number in self._numbers and number not in self._removed:
-            self._removed = [*self._removed, number]
-            self._set_rows()
+        if number in objects.tracked:
+            self._set_objects(objects._replace(removed=[*objects.removed, number]))
 
     def snapshot(self) -> dict[str, Any]:
         """The state after a frame, for `restore`: to go on from there again, with other strokes."""
         self._check_started("snapshot")
-        state = copy.deepcopy({name: getattr(self, name) for name in _STATE})
-        return state | {"_geometry": tuple(self._geometry)}
+        values = (self._bank, tuple(self._geometry), self._index, *self._objects)
+        return copy.deepcopy(dict(zip(_STATE, values, strict=True)))
 
     @torch.no_grad()
     def restore(self, state: dict[str, Any]) -> None:
@@ -143,11 +149,15 @@ class Tracker:
         """
         self._use_current_weights()
         try:
-            whole = isinstance(state, dict) and set(state) == set(_STATE)
-            if whole:
-                state = copy.deepcopy(state)
-                state["_geometry"] = Geometry(*map(tuple, state["_geometry"]))
-                whole = self._check_fits(state)
+            bank, geometry, index, *objects = copy.deepcopy([state[name] for name in _STATE])
+            geometry, objects = Geometry(*map(tuple, geometry)), VideoObjects(*objects)
+            self._check_network_of(bank)
+            whole = (
+                len(state) == len(_STATE)
+                and (type(index) is int and index >= 1)
+                and (geometry.is_one() and objects.is_one())
+                and all(step.fits(len(objects.rows), geometry.tokens) for step in bank.steps)
+            )
         except InputError:
             raise
         except Exception:  # of parts of any kind; what it raises is not for the user
@@ -157,9 +167,8 @@ class Tracker:
                 f"restore: {type(state).__name__} is no state, or a damaged one; expected what "
                 "snapshot returned"
             )
-        for name, value in state.items():
-            setattr(self, name, value)
-        self._set_rows()
+        self._bank, self._geometry, self._index = bank, geometry, index
+        self._set_objects(objects)
 
     def _check_started(self, call: str) -> None:
         if self._bank is None:
@@ -167,55 +176,40 @@ class Tracker:
                 f"Tracker.{call} was called before start; call start(image, scribble) first"
             )
 
-    def _check_fits(self, state: dict[str, Any]) -> bool:
-        """Whether a state's parts fit each other; InputError where they are of another network."""
-        bank, geometry, index, count, numbers, removed = (state[name] for name in _STATE)
+    def _check_network_of(self, bank: MemoryBank) -> None:
+        """InputError for the memory of another network."""
         net = self._net
         wanted = [(net.config.num_heads, net.config.hidden_dim, net.dtype, net.device)]
         wanted *= len(net.readers)
         found = []
-        for step in getattr(bank, "steps", ()):
-            key = step.read().own.key
+        for step in bank.steps:
+            key = step.read().key
             found.append((key.shape[1], key.shape[1] * key.shape[3], key.dtype, key.device))
         if found != wanted:
             raise InputError(
                 "restore: a state of another network (heads, features, precision and device of "
                 f"each step are {found}, here {wanted}); expected one of the same weights"
             )
-        sides = (*geometry.size, *geometry.network)
-        cells = math.prod(-(-side // STRIDE) for side in geometry.network)
-        rows = len(numbers) + (len(numbers) < count)
-        return (
-            (len(sides), geometry.padding) == (4, _padding(geometry.network))
-            and all(type(n) is int and n >= 1 for n in (index, count, *sides))
-            and numbers == sorted({*numbers} & {*range(1, min(count, MAX_OBJECTS) + 1)})
-            and bool(numbers)
-            and isinstance(removed, list)
-            and {*removed} <= {*numbers}
-            and all(step.fits(rows, cells) for step in bank.steps)
-        )
 
     def _add_objects(self, frame: EncodedFrame, strokes: Tensor) -> Tensor:
         """Give objects that appear their initial memory, in place of the empty one they had.
 
         Returns the strokes that are left, those of a correction.
         """
-        tracked = set(self._numbers) - set(self._removed)
+        before, tracked = self._objects, self._objects.tracked
         new = values_in(strokes) - {0, BACKGROUND} - tracked
         if not new:
             return strokes
-        before, self._numbers = self._numbers, sorted({*self._numbers, *new})
-        self._removed = [number for number in self._removed if number not in new]
-        if self._numbers != before:  # they begin with what was kept for all that were absent
-            rows = {number: row for row, number in enumerate(before)}
-            absent = [len(before)] if self._has_absent() else []
-            self._bank.take_rows([rows.get(n, len(before)) for n in self._numbers] + absent)
-        self._set_rows()
-        entries = self._initial_memory(frame, self._only(strokes, self._numbers))
-        joined = torch.tensor([number in new for number in self._row_numbers()])
+        self._set_objects(before.join(new))
+        objects = self._objects
+        if objects.numbers != before.numbers:  # they begin with what was kept for the absent
+            for step in self._bank.steps:
+                step.take_rows(objects.rows_before(before))
+        entries = self._initial_memory(frame, only(strokes, objects.numbers))
+        joined = torch.tensor([number in new for number in objects.rows])
         for step, entry in zip(self._bank.steps, entries, strict=True):
             step.replace_initial(entry, joined.to(self._net.device))
-        return self._only(strokes, tracked)
+        return only(strokes, tracked)
 
     def _add_correction(self, frame: EncodedFrame, strokes: Tensor) -> None:
         """Let strokes join the initial scribble, for good."""
@@ -228,25 +222,20 @@ class Tracker:
         """Make a correction's pixels certain, also for what later frames read of this one."""
         if not strokes.any():
             return
-        certain = one_hot(self._pad(self._in_rows(strokes))[None], len(self._row_numbers()))
+        objects = self._objects
+        certain = one_hot(self._geometry.pad(objects.in_rows(strokes))[None], len(objects.rows))
         for prob in (*expansion.entire_probs, *expansion.full_probs):
             here = functional.adaptive_max_pool2d(certain, prob.shape[-2:])
             prob.copy_(torch.where(here.any(1, keepdim=True), here, prob))
 
-    def _expand(self, frame: EncodedFrame) -> Expansion:
-        return self._net.expand(
-            frame, self._bank, self._valid, self.config.objects_at_once, self._rows
-        )
-
-    def _set_rows(self) -> None:
+    def _set_objects(self, objects: VideoObjects) -> None:
         """Say anew which rows of the memory are tracked; whenever objects come or go."""
-        live = [bool(n) and n not in self._removed for n in self._row_numbers()]
-        self._valid = torch.tensor(live)[None].to(self._net.device)
-        rows: slice | list[int] = slice(len(self._numbers))
-        if self._removed:  # where all are, the work is done in vain
+        self._objects, live = objects, objects.live
+        rows: slice | list[int] = slice(len(objects.numbers))
+        if objects.removed:  # where all are, the work is done in vain
             rows = [row for row, is_live in enumerate(live) if is_live] or slice(None)
-        copies = self._num_objects - len(self._numbers) if self._has_absent() else 1
-        self._rows = Rows(rows, self._num_objects, copies)
+        valid = torch.tensor(live)[None].to(self._net.device)
+        self._rows = Objects(valid, max(objects.absent - 1, 0), rows)
 
     def _finish(self, expansion: Expansion) -> TrackedFrame:
         """Memorize what was predicted and hand it out."""
@@ -255,7 +244,7 @@ class Tracker:
             _check_finite(entire, self._net.dtype)
         self._memorize(expansion)
         self._index += 1
-        return TrackedFrame(entire, reliable, self._channels(), self._geometry)
+        return TrackedFrame(entire, reliable, self._objects.channels, self._geometry)
 
     def _memorize(self, expansion: Expansion) -> None:
         """Store at the configured frames; on the others keep the last where that is asked for."""
@@ -269,48 +258,19 @@ class Tracker:
                 self._bank, expansion, store, config.stored_level, config.stored_threshold
             )
 
-    def _has_absent(self) -> bool:
-        return len(self._numbers) < self._num_objects
-
-    def _row_numbers(self) -> list[int]:
-        """The object of each row of the memory; 0: all those that have not appeared yet."""
-        return [*self._numbers, *([0] if self._has_absent() else [])]
-
-    def _channels(self) -> list[int] | None:
-        """The channel of each of objects 1..N and background; None where they are the same."""
-        if not self._has_absent():
-            return None
-        rows, absent = {n: row for row, n in enumerate(self._numbers)}, len(self._numbers)
-        return [rows.get(n, absent) for n in range(1, self._num_objects + 1)] + [absent + 1]
-
     def _initial_memory(self, frame: EncodedFrame, strokes: Tensor) -> list[MemoryEntry]:
-        padded = self._pad(self._in_rows(strokes))
+        padded = self._geometry.pad(self._objects.in_rows(strokes))
         if self.config.short_side:  # 0: as the release does
             padded = thicken(padded)
         return self._net.initial_memory(
-            frame, padded[None], len(self._row_numbers()), self.config.using_initial_bg
+            frame, padded[None], len(self._objects.rows), self.config.using_initial_bg
         )
-
-    def _in_rows(self, strokes: Tensor) -> Tensor:
-        """Strokes with the numbers of rows, from 1, in place of the objects'."""
-        if not self._has_absent():
-            return strokes
-        return _replaced(strokes, {n: row for row, n in enumerate(self._numbers, 1)})
-
-    @staticmethod
-    def _only(strokes: Tensor, numbers: Iterable[int]) -> Tensor:
-        """The strokes of some objects alone, without background."""
-        return _replaced(strokes, {number: number for number in numbers} | {BACKGROUND: 0})
 
     def _encode(self, image: Tensor) -> EncodedFrame:
         image = shrink(self._to_device(image), self._geometry.network)
         pixels = image.permute(2, 0, 1)[None]
-        images = self._pad(self._net.feature_extractor.normalize(pixels))
+        images = self._geometry.pad(self._net.feature_extractor.normalize(pixels))
         return self._net.encode_frame(images.to(self._net.dtype, memory_format=torch.channels_last))
-
-    def _pad(self, maps: Tensor) -> Tensor:
-        """Zeros around [..., H, W], to multiples of 16."""
-        return functional.pad(maps, self._geometry.padding)
 
     def _shrunk(self, strokes: Tensor) -> Tensor:
         return shrink_strokes(self._to_device(strokes), self._geometry.network)
@@ -324,24 +284,43 @@ class Tracker:
 
     def _use_current_weights(self) -> None:
         """Prepare the network again if its weights were changed since."""
-        version = weights_version(self.model)
+        version = _weights_version(self.model)
         if self._net is None or self._net_version != version:
-            self._net = prepare_for_tracking(self.model, self.config.precision, self.config.compile)
-            self._net_version = version
+            self._net, self._net_version = _tracking_copy(self.model, self.config), version
 
 
-def _padding(size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Left, right, top, bottom, pixels: half of what is missing on each side, smaller first."""
-    height, width = (-side % STRIDE for side in size)
-    return width // 2, width - width // 2, height // 2, height - height // 2
+def settle_precision(config: Config, device: torch.device) -> Config:
+    """The configuration with `test.precision=auto` replaced by what this machine is fastest in.
+
+    For commands, before they note what masks depend on: a run that goes on elsewhere must not mix.
+    """
+    if config.test.precision != AUTO:
+        return config
+    return override(config, [f"test.precision={_fastest_precision(device)}"])
 
 
-def _replaced(labels: Tensor, new: dict[int, int]) -> Tensor:
-    """A label map with other values; those that are not named become 0, background stays."""
-    table = torch.zeros(BACKGROUND + 1, dtype=torch.uint8)
-    for value, other in ({BACKGROUND: BACKGROUND} | new).items():
-        table[value] = other
-    return table.to(labels.device)[labels.int()]
+def _fastest_precision(device: torch.device) -> str:
+    return accelerate.fastest_precision(device) if accelerate else "float32"
+
+
+def _tracking_copy(model: RHMNet, config: TestConfig) -> RHMNet:
+    """A copy without gradients and dropout in the precision that is asked for."""
+    precision = config.precision
+    if precision == AUTO:
+        precision = _fastest_precision(model.device)
+    if accelerate:
+        return accelerate.prepare_for_tracking(
+            model, precision, config.compile, config.objects_at_once
+        )
+    net = copy.deepcopy(model).eval().requires_grad_(False)
+    net.set_precision(getattr(torch, precision))
+    return net
+
+
+def _weights_version(model: nn.Module) -> tuple:
+    """A value that changes when weights do: by an optimizer, a checkpoint or a move."""
+    tensors = (*model.parameters(), *model.buffers())
+    return tuple((x.data_ptr(), x._version) for x in tensors)
 
 
 def _check_finite(prob: Tensor, precision: torch.dtype) -> None:
@@ -354,3 +333,8 @@ def _check_finite(prob: Tensor, precision: torch.dtype) -> None:
 
 
 _STATE = ("_bank", "_geometry", "_index", "_num_objects", "_numbers", "_removed")
+STATE_CLASSES = [
+    *(MemoryBank, StepMemory, MemoryEntry, ReliabilityLevel),
+    *(accelerate.STATE_CLASSES if accelerate else ()),
+]
+"""What a snapshot is made of besides tensors: for `torch.load` to take it safely."""

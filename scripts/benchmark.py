@@ -22,7 +22,6 @@ from __future__ import annotations
 import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 
 import argparse
-import copy
 import itertools
 import json
 import platform
@@ -44,8 +43,8 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 import rhmnet
 import rhmnet.model as model_module
-from rhmnet import tracked_frame
-from rhmnet.attention import attends_in_parts
+from rhmnet import structures
+from rhmnet.accelerate import fastest_precision, prepare_for_tracking
 from rhmnet.checkpoint import DEFAULT_CONFIG, SMALL
 from rhmnet.config import AUTO, PRECISIONS, STRIDE, override
 from rhmnet.errors import InputError, say
@@ -54,7 +53,6 @@ from rhmnet.files.source import open_source
 from rhmnet.files.writing import write_json
 from rhmnet.inputs import network_size
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS
-from rhmnet.processor import fastest_precision
 from rhmnet.runtime.command import CommandParser, run_command, whole
 from rhmnet.tools.segment.strokes import StrokeOptions, read_strokes
 from rhmnet.tools.segment.timing import describe_whole, whole_command
@@ -164,7 +162,7 @@ def read_video(path: str, scribble: Path, objects: int) -> tuple[np.ndarray, np.
 
 
 class PlainTracker(rhmnet.Tracker):
-    """Tracks with the network as it is: float32, norms not folded, no tokens shared."""
+    """Tracks with the network as it is: float32, and nothing of `rhmnet.accelerate`."""
 
     def _use_current_weights(self) -> None:
         self._net = self.model
@@ -214,9 +212,8 @@ def count_operations(
     """
     test = config.test
     config = override(config, ["test.update_frequency=1", "test.scribble_update_frequency=1"])
-    model = copy.deepcopy(model).eval()
-    model.shares_tokens = attends_in_parts(model.device)
-    tracker = PlainTracker(model, config)
+    with mock.patch("rhmnet.accelerate.has_fused_operators", return_value=False):
+        tracker = PlainTracker(prepare_for_tracking(model, "float32"), config)
     tracker.start(frames[0], scribble)
     for index in range(test.max_memory_length):
         tracker.step(frames[index % len(frames)])
@@ -286,7 +283,7 @@ def time_parts(tracker: rhmnet.Tracker, step: Callable, device: torch.device) ->
         (
             (model_module, "entire_target", "aggregate"),
             (tracker, "_memorize", "memory"),
-            (tracked_frame, "labels_at", "labels"),
+            (structures, "labels_at", "labels"),
         ),
     )
     with ExitStack() as restore:

@@ -47,12 +47,12 @@ from rhmnet.evaluation.weights import choose_network
 from rhmnet.files.concurrency import alone_in
 from rhmnet.files.images import write_map
 from rhmnet.files.writing import make_folder, refused_by_name, remove, write_json
-from rhmnet.inference import settle_precision
 from rhmnet.inputs import network_size, resize_strokes, thicken
 from rhmnet.labels import LEAST_RATIO
 from rhmnet.runtime.command import Number, run_command, whole
 from rhmnet.runtime.processes import join_processes
 from rhmnet.tools.scribbles.strokes import StrokeOptions, draw_scribble
+from rhmnet.tracker import settle_precision
 
 FIRST_DRAWN = 100  # number of the first drawn set, above those of any tree
 LINKED = ("JPEGImages", "Annotations", "ImageSets")

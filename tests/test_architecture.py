@@ -12,21 +12,20 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 BASE = {"errors", "labels", "structures", "bounds", "config"}
 LEAVES = {
-    "attention": {"processor"},
+    "attention": {"arithmetic"},
     "feature_extractor": set(),
     "position_embedding": set(),
-    "memory_encoder": {"attention", "precision"},
+    "memory_encoder": {"attention", "arithmetic"},
     "memory_bank": set(),
-    "matching": {"attention"},
-    "segmentation_head": {"precision"},
+    "matching": {"attention", "arithmetic"},
+    "segmentation_head": {"arithmetic"},
 }
 MAY_IMPORT = {
     "errors": set(),
     "runtime": {"errors", "bounds", "runtime"},
     "labels": set(),
-    "precision": set(),
-    "processor": set(),
-    "structures": set(),
+    "arithmetic": set(),
+    "structures": {"config", "labels"},
     "__main__": {"errors", "config", "config_yaml", "runtime"},
     "bounds": {"errors"},
     "config_yaml": {"errors", "bounds"},
@@ -34,13 +33,11 @@ MAY_IMPORT = {
     **{leaf: {"labels", "structures", *extra} for leaf, extra in LEAVES.items()},
     "state_dict": {"errors", "config", "files", "feature_extractor"},
     "model": BASE | set(LEAVES) | {"state_dict"},
-    "fused": set(),
-    "inference": {"config", "model", "fused", "attention", "processor"},
+    "accelerate": BASE | set(LEAVES) | {"accelerate", "model"},
     "inputs": BASE,
-    "tracked_frame": {"segmentation_head", "inputs"},
-    "tracker": BASE | {"model", "memory_bank", "inference", "inputs", "tracked_frame"},
+    "tracker": BASE | {"model", "memory_bank", "accelerate", "inputs"},
     "checkpoint": BASE | {"config_yaml", "model", "files", "state_dict"},
-    "losses": BASE | {"precision"},
+    "losses": BASE | {"arithmetic"},
     "visualize": BASE,
     "files": BASE | {"files", "inputs"},
     "data": BASE | {"data", "files", "inputs"},
@@ -53,10 +50,8 @@ MAY_IMPORT = {
     "tools/clips": BASE | {"tools/clips", "tools/scribbles", "files", "runtime"},
     "tools/scribbles": BASE | {"tools/scribbles", "data", "files", "visualize", "runtime"},
     "tools/segment": BASE
-    | {"tools/segment", "tools/scribbles", "inputs", "data", "files", "tracker", "memory_bank"}
+    | {"tools/segment", "tools/scribbles", "inputs", "data", "files", "tracker"}
     | {
-        "inference",
-        "tracked_frame",
         "checkpoint",
         "evaluation",
         "visualize",

@@ -18,7 +18,7 @@ import rhmnet
 from rhmnet.checkpoint import read_checkpoint
 from rhmnet.config import Config, to_dict
 from rhmnet.errors import InputError
-from rhmnet.memory_bank import MemoryEntry
+from rhmnet.structures import MemoryEntry
 
 VIDEO, SCRIBBLE = made_up_video(3, 32, 48, 2)
 IMAGE = torch.from_numpy(VIDEO[0])

@@ -58,18 +58,18 @@ def test_dropout_is_where_the_method_has_it(monkeypatch: pytest.MonkeyPatch) -> 
         dropped.append((tuple(x.shape), probability))
         return x
 
-    monkeypatch.setattr("rhmnet.attention.drop", record)
+    monkeypatch.setattr("rhmnet.arithmetic.drop", record)
     tokens, position = torch.randn(2, 6, 32), torch.randn(6, 32)
     MemoryEncoder(32, 4, 0.2).train()(tokens, position)
     assert dropped == [((2, 4, 6, 6), 0.2), ((2, 6, 32), 0.2)]
     dropped.clear()
     reader = MemoryReader(32, 4, 64, 0.3, tied=False).train()
-    key, value = reader.project(torch.randn(2, 5, 32))
-    reader(tokens, position, key, value)
+    memory = reader.project(torch.randn(2, 5, 32))
+    reader(tokens, position, memory)
     wanted = [(2, 4, 6, 5), (2, 6, 32), (2, 6, 64), (2, 6, 32)]
     assert dropped == [(shape, 0.3) for shape in wanted]
     dropped.clear()
-    reader.eval()(tokens, position, key, value)
+    reader.eval()(tokens, position, memory)
     assert not dropped
 
 

@@ -8,8 +8,9 @@ from small import made_up_video, small_config, small_model
 from torch import Tensor
 from torch.nn import functional
 
-from rhmnet.memory_bank import MemoryBank, MemoryEntry, ReliabilityLevel
-from rhmnet.structures import Expansion
+from rhmnet.accelerate.reading import TrackingBank
+from rhmnet.memory_bank import MemoryBank, ReliabilityLevel
+from rhmnet.structures import Expansion, MemoryEntry, Objects
 
 TARGET = torch.tensor([1.0, 2.0, 4.0, 8.0])
 """What marks a target at levels 0..3; the background's are a hundred times these."""
@@ -23,7 +24,7 @@ def model(monkeypatch: pytest.MonkeyPatch):
         model.label_embedding.target.copy_(TARGET[:, None].expand(4, 64))
         model.label_embedding.background.copy_(100 * TARGET[:, None].expand(4, 64))
     for reader in model.readers:
-        monkeypatch.setattr(reader, "project", lambda memory: (memory[:, None], memory[:, None]))
+        monkeypatch.setattr(reader, "project", lambda memory: MemoryEntry(*[memory[:, None]] * 2))
     return model
 
 
@@ -39,12 +40,13 @@ def expansion() -> Expansion:
 
 def bank_of(steps: int, **options) -> MemoryBank:
     zero = torch.zeros(2, 1, 1, 64)
-    return MemoryBank([MemoryEntry(zero, zero) for _ in range(steps)], **options)
+    kind = TrackingBank if options else MemoryBank
+    return kind([MemoryEntry(zero, zero) for _ in range(steps)], **options)
 
 
 def values(bank: MemoryBank, step: int) -> list[list[float]]:
     """Of each object, what the step reads besides the initial scribble (0)."""
-    key = bank[step].read().own.key[:, 0, :, 0]
+    key = bank[step].read().key[:, 0, :, 0]
     return [sorted(x for x in row.tolist() if x != 0) for row in key]
 
 
@@ -79,7 +81,7 @@ def test_a_frame_that_is_not_stored_takes_the_last_frames_place_in_every_layer(m
         model.memorize_entire(bank, expansion(), False, 1, threshold)
     current = MemoryEntry(*[torch.full((2, 1, 1, 64), 7.0)] * 2)
     for layer, feature in ((0, 1000), (1, 2000)):
-        key = bank[1 + layer].read(current).own.key[0, 0, :, 0].tolist()
+        key = bank[1 + layer].read(current).key[0, 0, :, 0].tolist()
         last = feature + 0.7 * TARGET[1 + layer].item()
         assert sorted(key) == pytest.approx([0, 7, *sorted([last, *stored[layer]])])
     for _ in range(2):
@@ -108,7 +110,7 @@ def test_what_a_step_passes_on_to_the_next(model, monkeypatch: pytest.MonkeyPatc
         initial = model.initial_memory(frame, torch.from_numpy(scribble)[None], 2)
     bank = MemoryBank([MemoryEntry(*(x.clone() for x in entry)) for entry in initial])
     for step in (1, 2):
-        bank[step].store(ReliabilityLevel.ENTIRE, bank[step].read().own)
+        bank[step].store(ReliabilityLevel.ENTIRE, bank[step].read())
     passed: dict[int, Tensor] = {}
 
     def reads(step: int, read):
@@ -122,13 +124,13 @@ def test_what_a_step_passes_on_to_the_next(model, monkeypatch: pytest.MonkeyPatc
     for step in (1, 2):
         monkeypatch.setattr(bank[step], "read", reads(step, bank[step].read))
 
-    def attends(tokens, position, key, value, common=()):
+    def attends(tokens, position, memory):
         return tokens + position
 
     for reader in model.readers:
         monkeypatch.setattr(reader, "forward", attends)
     with torch.no_grad():
-        out = model.expand(frame, bank, torch.ones(1, 2, dtype=torch.bool))
+        out = model.expand(frame, bank, Objects(torch.ones(1, 2, dtype=torch.bool)))
 
     def pooled(prob: Tensor, threshold: float, stride: int) -> Tensor:
         kept = prob * (prob > threshold)

@@ -9,17 +9,21 @@ from small import made_up_video, small_config, small_model
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rhmnet.attention import ROWS, MultiHeadAttention, _attend_by_rows, drop
-from rhmnet.memory_bank import (
+from rhmnet.accelerate.reading import (
+    ROWS,
     BoundedStepMemory,
-    MemoryBank,
-    MemoryEntry,
-    ReliabilityLevel,
     SharedStepMemory,
+    TrackingAttention,
+    TrackingBank,
+    _attend_by_rows,
 )
+from rhmnet.arithmetic import drop
+from rhmnet.attention import MultiHeadAttention
+from rhmnet.memory_bank import MemoryBank, ReliabilityLevel, StepMemory
 from rhmnet.memory_encoder import LabelEmbedding, local_similarity_labels, similarity_labels
 from rhmnet.position_embedding import PositionEmbedding
 from rhmnet.segmentation_head import channel_odds, channel_softmax
+from rhmnet.structures import MemoryEntry
 
 CLOSE = {"atol": 2e-5, "rtol": 0}
 
@@ -124,14 +128,20 @@ def entry(value: float) -> MemoryEntry:
     return MemoryEntry(torch.full((1, 1, 2, 1), value), torch.full((1, 1, 2, 1), -value))
 
 
-def read_by(memory: BoundedStepMemory, current: MemoryEntry | None = None) -> list[float]:
-    key, value = memory.read(current).own
+def read_by(memory: StepMemory, current: MemoryEntry | None = None) -> list[float]:
+    key, value = memory.read(current)
     assert torch.equal(value, -key)
     return sorted(key[0, 0, ::2, 0].tolist())
 
 
-def test_bank_drops_the_second_oldest_and_keeps_the_first() -> None:
-    bank = MemoryBank([entry(0.0), entry(0.5)], max_length=3)
+@pytest.fixture(params=[MemoryBank, TrackingBank])
+def bank_class(request: pytest.FixtureRequest) -> type[MemoryBank]:
+    """The memory bank, and as tracking lays it out."""
+    return request.param
+
+
+def test_bank_drops_the_second_oldest_and_keeps_the_first(bank_class) -> None:
+    bank = bank_class([entry(0.0), entry(0.5)], max_length=3)
     for value in range(1, 7):
         bank[0].store(ReliabilityLevel.RELIABLE, entry(value))
         assert len(read_by(bank[0])) == 1 + min(value, 3)
@@ -141,15 +151,16 @@ def test_bank_drops_the_second_oldest_and_keeps_the_first() -> None:
     assert read_by(bank[1]) == [0.5] and not bank[1].reads_current
 
 
-def test_bank_of_one_entry_keeps_the_first_frames() -> None:
-    bank = MemoryBank([entry(0.0)], max_length=1)
+def test_bank_of_one_entry_keeps_the_first_frames(bank_class) -> None:
+    bank = bank_class([entry(0.0)], max_length=1)
     for value in (1, 2, 3):
         bank[0].store(ReliabilityLevel.RELIABLE, entry(value))
     assert read_by(bank[0]) == [0, 1]
 
 
-def test_entire_target_steps_read_what_the_method_says() -> None:
-    bank = MemoryBank([entry(0.0), entry(0.5)], max_length=2, mask_levels=2)
+def test_entire_target_steps_read_what_the_method_says(bank_class) -> None:
+    room = {"mask_levels": 2} if bank_class is TrackingBank else {}
+    bank = bank_class([entry(0.0), entry(0.5)], max_length=2, **room)
     for value in (1, 2, 3):
         bank[1].store(ReliabilityLevel.RELIABLE, entry(value))
         assert not bank[1].reads_current
@@ -161,14 +172,14 @@ def test_entire_target_steps_read_what_the_method_says() -> None:
     assert read_by(bank[1], entry(21)) == [0.5, 1, 3, 11, 13, 21, 30]
 
 
-def test_bank_replaces_the_initial_memory_of_some_objects() -> None:
+def test_bank_replaces_the_initial_memory_of_some_objects(bank_class) -> None:
     initial = MemoryEntry(torch.zeros(3, 1, 2, 1), torch.zeros(3, 1, 2, 1))
-    bank = MemoryBank([initial], max_length=1)
+    bank = bank_class([initial], max_length=1)
     bank[0].replace_initial(
         MemoryEntry(torch.ones(3, 1, 2, 1), torch.ones(3, 1, 2, 1)),
         torch.tensor([False, True, False]),
     )
-    assert bank[0].read().own.key[:, 0, 0, 0].tolist() == [0, 1, 0]
+    assert bank[0].read().key[:, 0, 0, 0].tolist() == [0, 1, 0]
 
 
 def test_attention_by_rows_is_attention(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,11 +189,12 @@ def test_attention_by_rows_is_attention(monkeypatch: pytest.MonkeyPatch) -> None
         assert torch.allclose(_attend_by_rows(query, key, value), expected, atol=1e-5)
 
     called = []
-    monkeypatch.setattr("rhmnet.attention._attend_by_rows", lambda q, k, v: called.append(1) or q)
-    module = MultiHeadAttention(24, 3, 0.0).eval().requires_grad_(False).to(torch.bfloat16)
+    by_rows = "rhmnet.accelerate.reading._attend_by_rows"
+    monkeypatch.setattr(by_rows, lambda q, k, v: called.append(1) or q)
+    module = TrackingAttention(24, 3, 0.0).eval().requires_grad_(False).to(torch.bfloat16)
     half = [x.to(torch.bfloat16) for x in (query, key, value)]
     for features in (set(), {"avx512_bf16"}, {"avx512_bf16", "amx_tile"}):
-        monkeypatch.setattr("rhmnet.attention.cpu_has", features.__contains__)
+        monkeypatch.setattr("rhmnet.accelerate.reading.cpu_has", features.__contains__)
         module.attend(*half)
     assert len(called) == 1
 
@@ -203,7 +215,7 @@ def test_tokens_that_are_alike_are_read_once_with_the_same_result(
     def draw(marked: float) -> MemoryEntry:
         return mark(torch.randn(2, 1, 2, 40, 8, generator=generator), marked)
 
-    attention = MultiHeadAttention(16, 2, 0.0).eval()
+    attention = TrackingAttention(16, 2, 0.0).eval()
     query = torch.randn(1, 2, 40, 8, generator=generator)
     first = torch.randn(2, 1, 2, 40, 8, generator=generator)
     initial = mark(first, initially)
@@ -211,9 +223,9 @@ def test_tokens_that_are_alike_are_read_once_with_the_same_result(
 
     def check() -> int:
         """Tokens that are read in one go, of those that are held."""
-        (key, value), _ = plain.read()
-        own, common = shared.read()
-        assert own.key.shape[2] + sum(c.times * c.key.shape[2] for c in common) == key.shape[2]
+        key, value = plain.read()
+        *own, common = shared.read()
+        assert own[0].shape[2] + sum(c.times * c.key.shape[2] for c in common) == key.shape[2]
         with torch.no_grad():
             whole = attention.attend(query.expand(objects, -1, -1, -1), key, value)
             parts = attention.attend_in_parts(query, [*common, (*own, 1)], objects)

@@ -7,9 +7,9 @@ import torch
 from small import made_up_video, small_config, small_model
 from torch import Tensor
 
+from rhmnet.arithmetic import in_float32
 from rhmnet.losses import consistency, partial_cross_entropy, reliable_focal, smoothness
 from rhmnet.memory_encoder import LabelEmbedding, local_similarity_labels, similarity_labels
-from rhmnet.precision import in_float32
 from rhmnet.segmentation_head import channel_odds, entire_target
 
 HALF = [torch.bfloat16, torch.float16]

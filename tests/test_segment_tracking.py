@@ -18,6 +18,8 @@ from rhmnet.files.concurrency import WriteBehind, read_ahead
 from rhmnet.files.images import read_labels
 from rhmnet.files.source import Source, open_source
 from rhmnet.inputs import resize_strokes
+from rhmnet.labels import labels_at
+from rhmnet.structures import FrameMaps
 from rhmnet.tools.segment.merge import (
     forward_shares,
     measure,
@@ -27,7 +29,6 @@ from rhmnet.tools.segment.merge import (
 from rhmnet.tools.segment.results import Results
 from rhmnet.tools.segment.strokes import Strokes
 from rhmnet.tools.segment.two_way import TwoWay
-from rhmnet.tracked_frame import FrameMaps, labels_at
 
 FRAMES, SIZE = 11, (48, 64)
 

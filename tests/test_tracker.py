@@ -9,10 +9,10 @@ import torch
 from small import made_up_video, small_config, small_model
 
 import rhmnet
+from rhmnet.accelerate import fastest_precision, prepare_for_tracking
 from rhmnet.errors import InputError
-from rhmnet.inference import prepare_for_tracking, settle_precision
-from rhmnet.processor import fastest_precision
-from rhmnet.tracked_frame import labels_at
+from rhmnet.labels import labels_at
+from rhmnet.tracker import settle_precision
 
 
 def test_tracker_equals_the_clip_unroll_when_their_options_match() -> None:
@@ -141,7 +141,7 @@ def test_memory_does_not_grow_with_the_video() -> None:
     sizes = []
     for t, image in enumerate(video):
         _ = tracker.step(image) if t else tracker.start(image, scribble)
-        sizes.append([step.read().own.key.shape[2] for step in tracker._bank.steps])
+        sizes.append([step.read().key.shape[2] for step in tracker._bank.steps])
     assert sizes[15] == sizes[-1]
 
 
@@ -237,7 +237,7 @@ def test_single_steps_give_what_fused_convolutions_give(backbone: str, monkeypat
     with torch.no_grad():
         plain = model.feature_extractor(images)
         first = prepare_for_tracking(model, "float32").feature_extractor(images)
-        monkeypatch.setattr("rhmnet.fused.has_fused_operators", lambda weight: False)
+        monkeypatch.setattr("rhmnet.accelerate.has_fused_operators", lambda weight: False)
         second = prepare_for_tracking(model, "float32").feature_extractor(images)
     for features in zip(plain, first, second, strict=True):
         scale = features[0].abs().max()
@@ -309,8 +309,8 @@ def test_auto_is_the_precision_that_is_faster_here(
     video, scribble = made_up_video(1, 64, 64, 1)
     model, device = small_model(), torch.device("cpu")
     seconds = {torch.float32: 1.0, torch.bfloat16: share}
-    monkeypatch.setattr("rhmnet.processor.cpu_has", features.__contains__)
-    monkeypatch.setattr("rhmnet.processor._convolution_seconds", seconds.get)
+    monkeypatch.setattr("rhmnet.accelerate.cpu_has", features.__contains__)
+    monkeypatch.setattr("rhmnet.accelerate._convolution_seconds", seconds.get)
     fastest_precision.cache_clear()
     config = small_config("test.precision=auto")
     assert settle_precision(config, device).test.precision == wanted

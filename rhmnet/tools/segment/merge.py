@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rhmnet.tracked_frame import FrameMaps
+from rhmnet.structures import FrameMaps
 
 
 def forward_shares(

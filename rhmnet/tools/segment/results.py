@@ -36,7 +36,7 @@ from rhmnet.files.writing import (
     write_json,
     write_torch,
 )
-from rhmnet.memory_bank import STATE_CLASSES
+from rhmnet.tracker import STATE_CLASSES
 
 _FOLDERS = ("masks", "objects", "cutouts", ".resume")
 _FILES = (

@@ -19,7 +19,6 @@ from rhmnet.config import STRIDE
 from rhmnet.errors import say
 from rhmnet.evaluation.manifest import made_by
 from rhmnet.files.source import open_source
-from rhmnet.inference import settle_precision
 from rhmnet.inputs import network_size
 from rhmnet.runtime.processes import StopRequest, choose_device
 from rhmnet.tools.segment.options import manifest, parse
@@ -27,6 +26,7 @@ from rhmnet.tools.segment.outputs import check_outputs, write_outputs
 from rhmnet.tools.segment.results import Results
 from rhmnet.tools.segment.strokes import StrokeOptions, describe, read_strokes
 from rhmnet.tools.segment.two_way import TwoWay
+from rhmnet.tracker import settle_precision
 
 FEW_PIXELS = 128
 """A shorter side below it is few cells: objects were lost that an enlarged video shows."""

@@ -13,7 +13,8 @@ from rhmnet.errors import InputError
 from rhmnet.files.concurrency import WriteBehind, read_ahead
 from rhmnet.files.source import Source
 from rhmnet.inputs import resize_strokes
-from rhmnet.labels import BACKGROUND
+from rhmnet.labels import BACKGROUND, labels_at
+from rhmnet.structures import TrackedFrame
 from rhmnet.tools.segment.merge import (
     forward_shares,
     measure,
@@ -22,7 +23,6 @@ from rhmnet.tools.segment.merge import (
 )
 from rhmnet.tools.segment.results import Results, State
 from rhmnet.tools.segment.strokes import Strokes
-from rhmnet.tracked_frame import TrackedFrame, labels_at
 from rhmnet.tracker import Tracker
 
 _DEPTH = 8  # frames read ahead, and frames not yet written, at most
