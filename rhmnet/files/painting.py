@@ -14,7 +14,8 @@ import numpy as np
 
 FAINT = 24
 """A distance from the ground, of 441: nearer is hardly a stroke."""
-_OPAQUE = 128  # of 255, from which on a layer's pixel is a stroke
+HALF_OPAQUE = 128
+"""Of 255, from which on a layer's pixel is a stroke."""
 _TOP_REACH, _TOP_SHARE = 3, 0.92  # pixels around, share of the strongest there
 _FLAT = 24  # spread of a channel around a pixel that is no edge
 _NEARNESS = 0.03  # weight of a colour's distance beside that of its blends with the ground
@@ -58,7 +59,7 @@ def separate(picture: np.ndarray, opacity: np.ndarray | None, ground: Ground) ->
     Raises NotClear where the shades are those of a photograph.
     """
     if ground.kind == "layer":
-        inked = opacity >= _OPAQUE
+        inked = opacity >= HALF_OPAQUE
         strength = None
         tops = _flat_within(picture, inked)
         tops = tops if tops.sum() >= 0.3 * inked.sum() else inked  # thin lines have no middle
@@ -94,12 +95,17 @@ def separate(picture: np.ndarray, opacity: np.ndarray | None, ground: Ground) ->
 
 def exact_colours(picture: np.ndarray, inked: np.ndarray) -> Separated:
     """Each colour by itself. picture: uint8 [H, W, 3]; inked: bool [H, W], the strokes' pixels."""
-    codes = picture[inked].astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    codes = packed(picture[inked])
     found, inverse = np.unique(codes, return_inverse=True)
     colours = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1).astype(np.uint8)
     index = np.zeros(inked.shape, np.int16)
     index[inked] = inverse + 1
     return _in_order(colours, index)
+
+
+def packed(colours: np.ndarray) -> np.ndarray:
+    """uint32 [...]: each colour, uint8 [..., 3], as one number."""
+    return colours.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
 
 
 def _flat_within(picture: np.ndarray, inked: np.ndarray) -> np.ndarray:
@@ -112,7 +118,7 @@ def _flat_within(picture: np.ndarray, inked: np.ndarray) -> np.ndarray:
 
 def _find_colours(shades: np.ndarray, strength: np.ndarray | None, ground: Ground) -> np.ndarray:
     """uint8 [N, 3]: the colours that shades, uint8 [P, 3], belong to; raises NotClear."""
-    codes = (shades // _CELL).astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    codes = packed(shades // _CELL)
     cells, place, counts = np.unique(codes, return_inverse=True, return_counts=True)
     frequent = counts >= max(1, len(shades) // 1000)
     if frequent.sum() > _MOST_CELLS:

@@ -42,6 +42,7 @@ _PACKED = (
     (b"\x89HDF", "an HDF5 file; expected one written by torch.save"),
     (b"\x93NUMPY", "a NumPy array; expected a file written by torch.save"),
 )
+_OF_TORCH = "a file written by torch.save"
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"
 _RUNS_CODE = re.compile(r"\bGLOBAL\b|unsupported global|call reduce|allowlisted", re.IGNORECASE)
@@ -54,7 +55,7 @@ def read_bytes(path: str | Path, wanted: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected {wanted}") from None
+        raise _unreadable(path, error, wanted) from None
 
 
 def check_file(path: str | Path, wanted: str) -> None:
@@ -63,10 +64,8 @@ def check_file(path: str | Path, wanted: str) -> None:
         raise InputError(f"{short(path)}: expected the path of a file: {wanted}")
     try:
         status = os.stat(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected {wanted}") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected {wanted}") from None
+        raise _unreadable(path, error, wanted) from None
     except ValueError:  # a NUL in the name
         raise InputError(f"{str(path)!r}: no name of a file; expected {wanted}") from None
     if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device never ends
@@ -76,6 +75,13 @@ def check_file(path: str | Path, wanted: str) -> None:
         raise broken(path, wanted, "it is empty")
     if status.st_size > MOST_BYTES:
         raise broken(path, wanted, f"it has {status.st_size} bytes")
+
+
+def _unreadable(path: str | Path, error: Exception, wanted: str) -> InputError:
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"{path}: no such file; expected {wanted}")
+    reason = getattr(error, "strerror", None) or error
+    return InputError(f"{path}: cannot be read ({reason}); expected {wanted}")
 
 
 def broken(path: str | Path, wanted: str, why: str) -> InputError:
@@ -121,11 +127,8 @@ def read_json(path: str | Path, wanted: str = "a JSON object") -> dict[str, Any]
                 f"{path}: is larger than {MOST_BYTES >> 30} GiB; expected {wanted}, smaller"
             )
         data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected {wanted}") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be read ({reason}); expected {wanted}") from None
+        raise _unreadable(path, error, wanted) from None
     content = parse_json(data, str(path), wanted)
     if not isinstance(content, dict):
         found = type(content).__name__
@@ -188,7 +191,7 @@ def read_torch_file(path: str | Path, device: str | torch.device = "cpu") -> Any
         told = " " in first and "weights" not in first.lower()  # PyTorch's advice
         detail = f" ({first})" if told else ""
         raise InputError(
-            f"{path}: cut off or not a checkpoint{detail}; expected a file written by torch.save"
+            f"{path}: cut off or not a checkpoint{detail}; expected {_OF_TORCH}"
         ) from None
 
 
@@ -198,15 +201,12 @@ def _look_at(path: Path) -> bytes:
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(_HEAD)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected one written by torch.save") from None
     except IsADirectoryError:
-        raise InputError(f"{path}: a folder; expected a file written by torch.save") from None
+        raise InputError(f"{path}: a folder; expected {_OF_TORCH}") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be read: {reason}") from None
+        raise _unreadable(path, error, _OF_TORCH) from None
     if not head:
-        raise InputError(f"{path}: is empty; expected a file written by torch.save")
+        raise InputError(f"{path}: is empty; expected {_OF_TORCH}")
     if found := _foreign(head):
         raise InputError(f"{path}: not a checkpoint but {found}")
     if head.startswith(_ZIP):

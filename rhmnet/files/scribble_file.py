@@ -34,7 +34,16 @@ from rhmnet.files.images import (
     read_labels,
 )
 from rhmnet.files.legend import PaintOptions, davis_number, number_strokes
-from rhmnet.files.painting import FAINT, Ground, NotClear, distance, exact_colours, separate
+from rhmnet.files.painting import (
+    FAINT,
+    HALF_OPAQUE,
+    Ground,
+    NotClear,
+    distance,
+    exact_colours,
+    packed,
+    separate,
+)
 from rhmnet.files.reading import read_bytes
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, davis_palette, from_disk
 
@@ -46,8 +55,7 @@ _CANVAS_NOISE = 8  # distance up to which a pixel of a lossless file is still gr
 _BARE_SHARE = 0.65  # of a frame that is painted over, at least
 _ANOTHER_FRAME = 12  # distance, beyond which it is another frame; JPEG's and WebP's noise is half
 _OPAQUE = 250  # of 255: such a pixel has its stroke's own colour
-_HALF = 128  # of 255, below which no pixel is a stroke
-_LEAST = 8  # half opaque pixels to judge by
+_LEAST_EDGE = 8  # half opaque pixels to judge by
 
 
 class UnderstoodStrokes(NamedTuple):
@@ -203,11 +211,11 @@ def _palette(picture: Image.Image) -> np.ndarray:
 
 def _read_painted(rgba: np.ndarray, lossy: bool, options: PaintOptions) -> UnderstoodStrokes:
     colours, opacity = rgba[..., :3], rgba[..., 3]
-    if (opacity < 128).any():
-        if not (opacity >= 128).any():
+    if (opacity < HALF_OPAQUE).any():
+        if not (opacity >= HALF_OPAQUE).any():
             raise NotClear("nothing in it is at least half opaque; paint with an opaque brush")
         colours = straightened(rgba)[..., :3]
-        ground, inked = Ground("layer", None, 0.0, lossy), opacity >= 128
+        ground, inked = Ground("layer", None, 0.0, lossy), opacity >= HALF_OPAQUE
     else:
         values = _grey_labels(colours)
         if values is not None:
@@ -226,8 +234,7 @@ def _read_painted(rgba: np.ndarray, lossy: bool, options: PaintOptions) -> Under
 
 def _is_davis(colours: np.ndarray) -> np.ndarray:
     """bool [H, W]: pixels in the very colour of a label of DAVIS' palette."""
-    place = np.array([1 << 16, 1 << 8, 1], np.uint32)
-    return np.isin(colours.astype(np.uint32) @ place, davis_palette()[1:].astype(np.uint32) @ place)
+    return np.isin(packed(colours), packed(davis_palette()[1:]))
 
 
 def _ground_of(colours: np.ndarray, frame: np.ndarray | None, lossy: bool) -> Ground:
@@ -315,8 +322,8 @@ def straightened(rgba: np.ndarray) -> np.ndarray:
     """
     opacity = rgba[..., 3]
     opaque = opacity >= _OPAQUE
-    edge = (opacity >= _HALF) & ~opaque
-    if not opaque.any() or np.count_nonzero(edge) < _LEAST:
+    edge = (opacity >= HALF_OPAQUE) & ~opaque
+    if not opaque.any() or np.count_nonzero(edge) < _LEAST_EDGE:
         return rgba
     _, nearest = cv2.distanceTransformWithLabels(
         (~opaque).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
