@@ -44,7 +44,7 @@ COMMANDS = (
     ),
     Command(
         "scribbles make",
-        "tools.scribbles.make_command",
+        "tools.scribbles.make",
         "strokes drawn from masks, for training and evaluation",
         "davis datasets/DAVIS --split train",
     ),
@@ -62,7 +62,7 @@ COMMANDS = (
     ),
     Command(
         "clips make",
-        "tools.clips.command",
+        "tools.clips",
         "training clips made of stills with masks, strokes and all",
         "my_stills datasets/Youtube-VOS --masks masks --images images",
     ),

@@ -21,8 +21,8 @@ from rhmnet.errors import say
 from rhmnet.files.images import read_image, read_labels
 from rhmnet.files.writing import write_picture
 from rhmnet.runtime.command import CommandParser, run_command
-from rhmnet.tools.clips.command import main as make_clips
-from rhmnet.tools.synthetic.trees import write_trees
+from rhmnet.tools.clips import main as make_clips
+from rhmnet.tools.synthetic import write_trees
 from rhmnet.visualize import contact_sheet, draw_scribble, overlay
 
 CLIPS, FRAMES = 3, 5

@@ -7,7 +7,7 @@
 import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 
 from rhmnet.runtime.command import run_command
-from rhmnet.tools.clips.command import main
+from rhmnet.tools.clips import main
 
 if __name__ == "__main__":
     run_command(lambda: main(prog="python scripts/make_clips.py"))

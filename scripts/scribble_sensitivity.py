@@ -51,7 +51,7 @@ from rhmnet.inputs import network_size, resize_strokes, thicken
 from rhmnet.labels import LEAST_RATIO
 from rhmnet.runtime.command import Number, run_command, whole
 from rhmnet.runtime.processes import join_processes
-from rhmnet.tools.scribbles.strokes import StrokeOptions, draw_scribble
+from rhmnet.tools.scribbles.hand import HandOptions, draw_scribble
 from rhmnet.tracker import settle_precision
 
 FIRST_DRAWN = 100  # number of the first drawn set, above those of any tree
@@ -143,7 +143,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = davis_parser(__doc__, small=True)
     add = parser.add_argument
     lengths, widths = [0.1, 0.25, 0.5, 0.75, 1.0], [2.0, 4.0, 7.0, 12.0, 20.0]
-    bounds = {field.name: field.metadata["bounds"] for field in dataclasses.fields(StrokeOptions)}
+    bounds = {field.name: field.metadata["bounds"] for field in dataclasses.fields(HandOptions)}
     for name, default in (("coverage", lengths), ("thickness", widths)):
         text = f"{MEANING[name]} (default: {' '.join(f'{v:g}' for v in default)})"
         add(f"--{name}", type=Number(float, bounds[name]), nargs="*", default=default, help=text)
@@ -172,7 +172,7 @@ def write_strokes(
         for group, condition in conditions.items():
             if condition.vary == "set":
                 continue
-            options = StrokeOptions(**{condition.vary: condition.value})
+            options = HandOptions(**{condition.vary: condition.value})
             # the same hand for every length and thickness, so that nothing else differs
             rng = np.random.default_rng((seed, index, condition.draw))
             path = out / f"valid_scribbles{group}" / f"{name}.bmp"

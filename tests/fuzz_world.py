@@ -61,17 +61,17 @@ COMMANDS = {
         ("done/.resume/**/*.*", "done/*.json*"),
     ),
     "make davis": Command(
-        "rhmnet.tools.scribbles.make_command",
+        "rhmnet.tools.scribbles.make",
         "davis DAVIS --split val --sets 3 --overwrite --workers 1",
         DAVIS_FILES[:1] + DAVIS_FILES[2:3],
     ),
     "make coco": Command(
-        "rhmnet.tools.scribbles.make_command",
+        "rhmnet.tools.scribbles.make",
         "coco out/coco --annotations lists/instances.json --workers 1 --min-area 1",
         ("lists/instances.json",),
     ),
     "make folder": Command(
-        "rhmnet.tools.scribbles.make_command",
+        "rhmnet.tools.scribbles.make",
         "folder out/made --masks DAVIS/Annotations/480p --workers 1",
         DAVIS_FILES[2:3],
     ),
@@ -90,7 +90,7 @@ COMMANDS = {
     ),
     "config": Command("rhmnet.__main__", "config lists/config.yaml", ("lists/config.yaml",)),
     "make clips": Command(
-        "rhmnet.tools.clips.command",
+        "rhmnet.tools.clips",
         "DAVIS out/clips --images JPEGImages/480p --masks Annotations/480p --count 1 --frames 3 "
         "--short-side 32 --workers 1",
         DAVIS_FILES[1:3],

@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "evaluation": BASE
     | {"evaluation", "model", "tracker", "inputs"}
     | {"data", "files", "checkpoint", "visualize", "runtime"},
-    "tools/clips": BASE | {"tools/clips", "tools/scribbles", "files", "runtime"},
+    "tools/clips": BASE | {"tools/clips", "tools/scribbles", "data", "files", "runtime"},
     "tools/scribbles": BASE | {"tools/scribbles", "data", "files", "visualize", "runtime"},
     "tools/segment": BASE
     | {"tools/segment", "tools/scribbles", "inputs", "data", "files", "tracker"}

@@ -17,14 +17,22 @@ from PIL import Image
 from rhmnet.data.youtube import open_youtube_training
 from rhmnet.errors import InputError
 from rhmnet.files.images import read_image, read_labels
-from rhmnet.tools.clips import Recipe, write_clips
-from rhmnet.tools.clips.motion import Wobble, affine, camera_path, curve, sprite_path
-from rhmnet.tools.clips.render import render
-from rhmnet.tools.clips.scene import CutOut, Scene, Sprite, sample_scene
-from rhmnet.tools.clips.stills import Picture, coco_stills, map_stills
+from rhmnet.tools.clips import ClipRecipe, write_clips
+from rhmnet.tools.clips.cut_outs import CutOut, Picture, coco_stills, map_stills
+from rhmnet.tools.clips.moving_scene import (
+    ClipScene,
+    Sprite,
+    Wobble,
+    affine,
+    camera_path,
+    curve,
+    render,
+    sample_scene,
+    sprite_path,
+)
 
 COMMAND = Path(__file__).resolve().parents[1] / "scripts" / "make_clips.py"
-TINY = Recipe(frames=3, short_side=64)
+TINY = ClipRecipe(frames=3, short_side=64)
 STILL = Wobble(0.0, (1.0, 1.0), (0.0, 0.0), 0.0)
 
 
@@ -55,11 +63,11 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def scene_of(sprites: list[Sprite], ground: Picture, length: int = 2) -> Scene:
+def scene_of(sprites: list[Sprite], ground: Picture, length: int = 2) -> ClipScene:
     """Nothing but the sprites moves: no camera, light, blur or noise."""
     eye, ones = [np.eye(3)] * length, np.ones((length, 3))
     count = max([int(ground.labels.max()), *(sprite.number for sprite in sprites)])
-    return Scene(ground, tuple(sprites), eye, ones, 0.0, 0.0, 0.0, count)
+    return ClipScene(ground, tuple(sprites), eye, ones, 0.0, 0.0, 0.0, count)
 
 
 def square(number: int, colour: int, places: list[tuple[int, int]], behind: bool = False) -> Sprite:
@@ -165,7 +173,7 @@ def test_bytes_are_the_same_whatever_the_workers_and_the_count(
     assert write_clips(source, tmp_path / "out", 6, TINY, workers=2) == 4
     assert digests(tmp_path / "out") == digests(made)
     other = tmp_path / "other"
-    write_clips(source, other, 1, Recipe(seed=1, frames=3, short_side=64))
+    write_clips(source, other, 1, ClipRecipe(seed=1, frames=3, short_side=64))
     name = "train/JPEGImages/clip-000000/00000.jpg"
     assert digests(other)[name] != digests(made)[name]
 
@@ -187,7 +195,7 @@ def test_a_stopped_run_goes_on_where_it_was(stills: Path, tmp_path: Path) -> Non
 def test_other_options_and_others_files_are_refused(stills: Path, tmp_path: Path) -> None:
     source, out = map_stills(stills / "masks", stills / "images"), tmp_path / "out"
     write_clips(source, out, 1, TINY)
-    changed = Recipe(seed=5, frames=3, short_side=64)
+    changed = ClipRecipe(seed=5, frames=3, short_side=64)
     with pytest.raises(InputError, match="seed 0 not 5"):
         write_clips(source, out, 1, changed)
     assert write_clips(source, out, 1, changed, overwrite=True) == 1
@@ -258,7 +266,7 @@ def test_overwrite_leaves_videos_that_were_put_beside_the_clips(
     mine = tmp_path / "train_scribbles" / "bear" / "00000.bmp"
     mine.parent.mkdir()
     mine.write_text("drawn by hand")
-    write_clips(found, tmp_path, 1, Recipe(seed=1, frames=3, short_side=64), overwrite=True)
+    write_clips(found, tmp_path, 1, ClipRecipe(seed=1, frames=3, short_side=64), overwrite=True)
     assert mine.read_text() == "drawn by hand"
     left = {path.name for path in (tmp_path / "train_scribbles").iterdir()}
     assert left == {"bear", "clip-000000"}

@@ -12,7 +12,7 @@ from pycocotools import mask as rle_tools
 
 from rhmnet.data.coco import checked_outline, read_instances, run_lengths
 from rhmnet.errors import InputError
-from rhmnet.tools.scribbles.sources.coco import coco_jobs
+from rhmnet.tools.scribbles.masks import coco_jobs
 
 H, W = 12, 20
 SQUARE = [2, 2, 9, 2, 9, 9, 2, 9]

@@ -16,7 +16,7 @@ from rhmnet.errors import InputError
 from rhmnet.evaluation.scoring import Reading, score_folder, score_objects
 from rhmnet.files.images import write_mask
 from rhmnet.tools.scribbles.check.trees import check_root
-from rhmnet.tools.scribbles.sources.maps import video_jobs
+from rhmnet.tools.scribbles.masks import video_jobs
 
 SHAPE = (32, 48)
 

@@ -21,7 +21,7 @@ import rhmnet
 from rhmnet.errors import InputError
 from rhmnet.evaluation import weights
 from rhmnet.files.images import read_image, read_labels
-from rhmnet.tools.synthetic.trees import write_trees
+from rhmnet.tools.synthetic import write_trees
 
 VIDEO, LATE = "valid-000", "00010"
 FRAMES = [f"{number:05d}" for number in range(0, 30, 5)]

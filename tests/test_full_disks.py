@@ -30,13 +30,13 @@ from rhmnet.evaluation import report, weights
 from rhmnet.files import writing
 from rhmnet.files.concurrency import LOCK, WriteBehind
 from rhmnet.files.images import write_map
-from rhmnet.tools.clips import Recipe, write_clips
-from rhmnet.tools.clips.stills import map_stills
+from rhmnet.tools import synthetic as trees
+from rhmnet.tools.clips import ClipRecipe, write_clips
+from rhmnet.tools.clips.cut_outs import map_stills
 from rhmnet.tools.scribbles import convert as convert_command
-from rhmnet.tools.scribbles import make_command
+from rhmnet.tools.scribbles import make as make_command
 from rhmnet.tools.scribbles.check import check_command
 from rhmnet.tools.segment import overlay_video, segment_command
-from rhmnet.tools.synthetic import trees
 
 SIZE = (48, 64)
 FRAMES = 3
@@ -106,7 +106,7 @@ def arrange(place: Path, out: Path) -> None:
 
 def clips(place: Path, out: Path) -> None:
     stills = map_stills(place / "masks", place / "images")
-    write_clips(stills, out / "c", 2, Recipe(frames=2, short_side=64))
+    write_clips(stills, out / "c", 2, ClipRecipe(frames=2, short_side=64))
 
 
 def synthetic(place: Path, out: Path) -> None:

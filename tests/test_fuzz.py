@@ -27,7 +27,7 @@ from rhmnet.files.reading import read_list
 from rhmnet.files.scribble_file import read_scribble
 from rhmnet.files.source import open_source
 from rhmnet.tools.scribbles.convert import ConvertOptions, convert_file
-from rhmnet.tools.scribbles.sources.coco import coco_jobs
+from rhmnet.tools.scribbles.masks import coco_jobs
 
 
 def picture_of(path: Path) -> np.ndarray:

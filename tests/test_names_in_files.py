@@ -15,7 +15,7 @@ from rhmnet.files.reading import read_list
 from rhmnet.tools.scribbles.arrange import arrange
 from rhmnet.tools.scribbles.check.trees import check_root
 from rhmnet.tools.scribbles.json_formats import read_davis
-from rhmnet.tools.scribbles.sources.coco import coco_jobs
+from rhmnet.tools.scribbles.masks import coco_jobs
 
 HOSTILE = ("/etc", "../../victim", "a/../../victim", "C:\\x", "a\x1b[2Jb", "a\x0bb", "n" * 300)
 

@@ -20,7 +20,7 @@ from small import made_up_video, small_config, small_model
 import rhmnet
 from rhmnet.errors import InputError
 from rhmnet.evaluation import weights
-from rhmnet.tools.scribbles import make_command
+from rhmnet.tools.scribbles import make as make_command
 from rhmnet.tools.segment import segment_command
 
 VIDEOS = ("ant", "bee", "cow", "dog")

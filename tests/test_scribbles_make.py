@@ -12,12 +12,17 @@ from pycocotools import mask as rle_tools
 
 from rhmnet.errors import InputError
 from rhmnet.files.images import read_labels
-from rhmnet.tools.scribbles.make import FEW_IMAGES, STAMP, Recipe, make_scribbles, write_coco_list
-from rhmnet.tools.scribbles.sources.coco import coco_jobs
-from rhmnet.tools.scribbles.sources.maps import folder_jobs, video_jobs
-from rhmnet.tools.scribbles.strokes import StrokeOptions
+from rhmnet.tools.scribbles.hand import HandOptions
+from rhmnet.tools.scribbles.make import (
+    FEW_IMAGES,
+    STAMP,
+    ScribbleRecipe,
+    make_scribbles,
+    write_coco_list,
+)
+from rhmnet.tools.scribbles.masks import coco_jobs, folder_jobs, video_jobs
 
-RECIPE = Recipe(3, StrokeOptions())
+RECIPE = ScribbleRecipe(3, HandOptions())
 
 
 def box(x: int, y: int, width: int, height: int) -> list[list[float]]:
@@ -114,7 +119,7 @@ def test_other_options_and_others_scribbles_are_not_mixed_in(tmp_path):
     write_png(tmp_path / "masks" / "a.png", two_boxes(1))
     jobs = folder_jobs(tmp_path / "masks", None)
     make_scribbles(jobs, [tmp_path / "out"], RECIPE)
-    thicker = Recipe(3, StrokeOptions(thickness=30))
+    thicker = ScribbleRecipe(3, HandOptions(thickness=30))
     with pytest.raises(InputError, match=r"thickness 7\.0 not 30"):
         make_scribbles(jobs, [tmp_path / "out"], thicker)
     assert make_scribbles(jobs, [tmp_path / "out"], thicker, overwrite=True)[0].drawn == 1
@@ -177,7 +182,7 @@ def test_overwriting_that_was_stopped_leaves_nothing_of_the_old(tmp_path):
         write_png(tmp_path / "masks" / f"{name}.png", two_boxes(1))
     jobs, out = folder_jobs(tmp_path / "masks", None), tmp_path / "out"
     make_scribbles(jobs, [out], RECIPE)
-    thicker = Recipe(3, StrokeOptions(thickness=30))
+    thicker = ScribbleRecipe(3, HandOptions(thickness=30))
     (tmp_path / "masks" / "b.png").rename(tmp_path / "masks" / "away")
     with pytest.raises(InputError, match="no such file"):
         make_scribbles(jobs, [out], thicker, overwrite=True)
@@ -236,8 +241,8 @@ def test_a_map_that_was_cut_off_is_drawn_anew(kept: int, tmp_path: Path) -> None
     labels[8:32, 8:32] = 1
     Image.fromarray(labels).save(tmp_path / "masks" / "0.png")
     jobs, folder = folder_jobs(tmp_path / "masks", None), tmp_path / "out"
-    make_scribbles(jobs, [folder], Recipe(0, StrokeOptions()))
+    make_scribbles(jobs, [folder], ScribbleRecipe(0, HandOptions()))
     whole = (folder / "0.bmp").read_bytes()
     (folder / "0.bmp").write_bytes(whole[:kept])
-    assert make_scribbles(jobs, [folder], Recipe(0, StrokeOptions()))[0].drawn == 1
+    assert make_scribbles(jobs, [folder], ScribbleRecipe(0, HandOptions()))[0].drawn == 1
     assert (folder / "0.bmp").read_bytes() == whole

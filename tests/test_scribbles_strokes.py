@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rhmnet.errors import InputError
 from rhmnet.tools.scribbles import draw_lines
-from rhmnet.tools.scribbles.strokes import StrokeOptions, draw_scribble
+from rhmnet.tools.scribbles.hand import HandOptions, draw_scribble
 
 SIZES = st.integers(1, 90)
 KINDS = ["noise", "blobs", "thin", "holed", "pieces", "border", "pixel", "all"]
@@ -50,7 +50,7 @@ def test_every_object_gets_a_stroke_and_no_stroke_leaves_its_object(
     kind, height, width, count, seed
 ):
     labels = random_labels(kind, height, width, count, seed)
-    options = StrokeOptions(thickness=40, jitter=1, coverage=1)  # as rough a hand as can be
+    options = HandOptions(thickness=40, jitter=1, coverage=1)  # as rough a hand as can be
     scribble = draw_scribble(labels, count, np.random.default_rng(seed), options)
     assert scribble.dtype == np.uint8 and scribble.shape == labels.shape
     for value in range(1, count + 1):
@@ -88,7 +88,7 @@ def test_same_generator_same_scribble():
 
 @pytest.mark.parametrize("thickness", [3, 9])
 def test_a_stroke_has_the_thickness_and_coverage_asked_for(thickness):
-    options = StrokeOptions(
+    options = HandOptions(
         thickness=thickness, coverage=0.6, jitter=0, branch_chance=0, background=False
     )
     lengths = []
@@ -105,7 +105,7 @@ def test_a_stroke_has_the_thickness_and_coverage_asked_for(thickness):
 
 def test_thickness_scales_with_the_short_side():
     small, large = bar()[::2, ::2], np.kron(bar(), np.ones((2, 2), np.uint8))
-    options = StrokeOptions(thickness=8, jitter=0, branch_chance=0, background=False)
+    options = HandOptions(thickness=8, jitter=0, branch_chance=0, background=False)
     for labels, expected in ((small, 4), (large, 16)):
         scribble = draw_scribble(labels, 1, np.random.default_rng(0), options)
         column = int(np.median(np.nonzero(scribble)[1]))
@@ -117,7 +117,7 @@ def test_background_strokes_keep_their_margin_and_stay_off_what_they_must_avoid(
     labels[180:300, 240:400] = 1
     avoid = np.zeros(labels.shape, bool)
     avoid[:, 500:] = True
-    options = StrokeOptions(background_margin=30)
+    options = HandOptions(background_margin=30)
     kept = np.zeros(labels.shape, bool)
     kept[151:329, 240:400] = kept[180:300, 211:429] = True
     for seed in range(10):
@@ -130,8 +130,8 @@ def test_branches_and_pieces_follow_their_options():
     cross = np.zeros((480, 480), np.uint8)
     cross[220:260, 40:440] = 1
     cross[40:440, 220:260] = 1
-    without = StrokeOptions(branch_chance=0, jitter=0, coverage=1, background=False)
-    with_branches = StrokeOptions(branch_chance=1, jitter=0, coverage=1, background=False)
+    without = HandOptions(branch_chance=0, jitter=0, coverage=1, background=False)
+    with_branches = HandOptions(branch_chance=1, jitter=0, coverage=1, background=False)
     counts = [
         np.count_nonzero(draw_scribble(cross, 1, np.random.default_rng(0), options))
         for options in (without, with_branches)
@@ -142,7 +142,7 @@ def test_branches_and_pieces_follow_their_options():
     pieces[50:150, 50:400] = 1
     pieces[300:350, 50:200] = 1  # a fifth of the other
     for share, expected in ((0.5, False), (0.1, True)):
-        options = StrokeOptions(piece_share=share, background=False)
+        options = HandOptions(piece_share=share, background=False)
         scribble = draw_scribble(pieces, 1, np.random.default_rng(0), options)
         assert scribble[300:].any() == expected
 
@@ -151,7 +151,7 @@ def test_objects_below_the_least_area_get_no_stroke():
     labels = bar()
     labels[10:20, 10:20] = 2
     for least, expected in ((101, False), (100, True)):
-        options = StrokeOptions(min_area=least)
+        options = HandOptions(min_area=least)
         scribble = draw_scribble(labels, 2, np.random.default_rng(0), options)
         assert (scribble == 2).any() == expected
         assert (scribble == 3).any()
@@ -169,7 +169,7 @@ def test_objects_below_the_least_area_get_no_stroke():
 )
 def test_options_out_of_range_are_refused_by_name(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
-        StrokeOptions(**wrong)
+        HandOptions(**wrong)
 
 
 def test_broad_pens_are_as_thick_as_asked_for():

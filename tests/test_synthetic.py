@@ -23,11 +23,10 @@ from rhmnet.data.sources import SampleKey
 from rhmnet.errors import InputError
 from rhmnet.files import concurrency
 from rhmnet.files.images import read_image, read_labels
-from rhmnet.tools.synthetic import SIZES, trees, write_trees
-from rhmnet.tools.synthetic.creatures import BODIES
-from rhmnet.tools.synthetic.render import render, shows_everything
-from rhmnet.tools.synthetic.scene import Creature, sample_scene
-from rhmnet.tools.synthetic.texture import PATTERNS
+from rhmnet.tools import synthetic as trees
+from rhmnet.tools.synthetic import SIZES, shows_everything, write_trees
+from rhmnet.tools.synthetic.creature_scene import Creature, render, sample_scene
+from rhmnet.tools.synthetic.creatures import BODIES, PATTERNS
 
 TINY = SIZES["tiny"]
 COMMAND = Path(__file__).resolve().parents[1] / "scripts" / "make_synthetic.py"
@@ -290,14 +289,14 @@ def test_a_folder_with_other_things_is_never_replaced(
 def test_a_run_that_ends_early_leaves_nothing(
     tmp_path: Path, speck: str, monkeypatch: pytest.MonkeyPatch, fault: BaseException, raised: type
 ) -> None:
-    real = trees.videos.write
+    real = trees.make_video
 
-    def end(job: trees.Job) -> dict:
+    def end(job: trees.VideoJob) -> dict:
         if job.tree == "Youtube-VOS":
             raise fault
         return real(job)
 
-    monkeypatch.setattr(trees.videos, "write", end)
+    monkeypatch.setattr(trees, "make_video", end)
     with pytest.raises(raised):
         write_trees(tmp_path / "data", seed=3, size=speck)
     assert list(tmp_path.iterdir()) == []

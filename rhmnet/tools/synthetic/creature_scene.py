@@ -1,27 +1,36 @@
-"""A scene: a textured ground, a moving camera, and one to three creatures in depth order."""
+"""Scenes of a textured ground, a moving camera, and creatures in depth order; their frames."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from rhmnet.tools.synthetic.creatures import BODIES, SPRITE_EXTENT, Body, relief, render_sprite
-from rhmnet.tools.synthetic.texture import (
+from rhmnet.tools.synthetic.creatures import (
+    BODIES,
     PATTERNS,
+    SPRITE_EXTENT,
+    Body,
     Pattern,
     fractal_noise,
     palette,
+    relief,
+    render_sprite,
     render_texture,
 )
 
+SUPERSAMPLING = 2
+"""Creatures are drawn at twice the frame's size, so that edges are smooth and labels fair."""
+SHADOW_REACH = 0.3
+"""How far a creature's shadow falls beyond it, units."""
 SPRITE_DETAIL = 1.5
 """Pixels of a sprite per pixel of a frame."""
 
 
 @dataclass(frozen=True)
-class Path:
+class Course:
     """A slow move from one point to another with a sway; points and sway in frame sizes."""
 
     start: np.ndarray
@@ -46,7 +55,7 @@ class Creature:
     """One a part: uint8 [S, S, 4], RGB premultiplied by alpha."""
     size: float
     """Pixels of a frame in one unit."""
-    path: Path
+    path: Course
     heading: float
     """Angle of its x axis, radians, at time 0."""
     turn: float
@@ -60,7 +69,7 @@ class Creature:
 
 
 @dataclass(frozen=True)
-class Scene:
+class CreatureScene:
     """Everything that `render` needs; creatures from the furthest to the nearest."""
 
     shape: tuple[int, int]
@@ -71,7 +80,7 @@ class Scene:
     """uint8 [H', W', 3], larger than a frame."""
     creatures: tuple[tuple[int, Creature], ...]
     """(object number, creature)."""
-    pan: Path
+    pan: Course
     roll: float
     """Turn of the camera over the scene, radians."""
     zoom: tuple[float, float]
@@ -87,7 +96,7 @@ def sample_scene(
     length: int,
     count: int,
     late: bool = False,
-) -> Scene:
+) -> CreatureScene:
     """Draw a scene.
 
     split: "train" or "valid", which choose disjoint creatures and patterns; shape: (H, W) of a
@@ -104,8 +113,7 @@ def sample_scene(
         path = _creature_path(rng, starts[index], ends[index], appears, length)
         body = BODIES[split][kinds[index]](rng)
         share = rng.uniform(0.06, 0.19 - 0.03 * count)
-        pattern = patterns[1 + index]
-        sprites, size = _sprites(rng, body, pattern, hues[1 + index], share, shape)
+        sprites, size = _sprites(rng, body, patterns[1 + index], hues[1 + index], share, shape)
         creatures.append(
             Creature(
                 kind=str(kinds[index]),
@@ -122,12 +130,12 @@ def sample_scene(
         )
     order = rng.permutation(count)
     drift = rng.uniform(-0.06, 0.06, 2)
-    return Scene(
+    return CreatureScene(
         shape=shape,
         length=length,
         background=_background(rng, patterns[0], hues, shape),
         creatures=tuple((int(index) + 1, creatures[index]) for index in order),
-        pan=Path(-drift, drift, rng.uniform(0, 0.015), rng.uniform(0, 2 * np.pi)),
+        pan=Course(-drift, drift, rng.uniform(0, 0.015), rng.uniform(0, 2 * np.pi)),
         roll=rng.uniform(-0.12, 0.12),
         zoom=(rng.uniform(0.94, 1.06), rng.uniform(0.94, 1.06)),
         light=(rng.uniform(0.9, 1.08), rng.uniform(0.9, 1.08)),
@@ -149,13 +157,13 @@ def _spread_points(rng: np.random.Generator, count: int) -> np.ndarray:
 
 def _creature_path(
     rng: np.random.Generator, start: np.ndarray, end: np.ndarray, appears: int, length: int
-) -> Path:
+) -> Course:
     """Part of the way from start to end; a late creature comes in over the nearer side instead."""
     end = start + rng.uniform(0.45, 0.75) * (end - start)
     if appears:
         border = np.array([0.02 if end[0] < 0.5 else 0.98, end[1]])
         start = end + (border - end) / (1 - _ease(appears / (length - 1)))
-    return Path(start, end, rng.uniform(0.01, 0.03), rng.uniform(0, 2 * np.pi))
+    return Course(start, end, rng.uniform(0.01, 0.03), rng.uniform(0, 2 * np.pi))
 
 
 def _sprites(
@@ -191,12 +199,11 @@ def _background(
 
     hues: the ground's own, then the creatures'.
     """
-    hue = hues[0]
     height, width = (round(1.3 * side) for side in shape)
-    colours = palette(rng, hue, (0.15, 0.55), (0.45, 0.75), rng.uniform(0.2, 0.45))
+    colours = palette(rng, hues[0], (0.15, 0.55), (0.45, 0.75), rng.uniform(0.2, 0.45))
     period = rng.uniform(0.2, 0.4) * shape[0]
     ground = render_texture(rng, pattern, colours, (height, width), period, rng.uniform(0.5, 1.5))
-    tint = palette(rng, hue + rng.uniform(-0.15, 0.15), (0.1, 0.5), (0.4, 0.8), 0.3)
+    tint = palette(rng, hues[0] + rng.uniform(-0.15, 0.15), (0.1, 0.5), (0.4, 0.8), 0.3)
     patches = fractal_noise(rng, height, width, 0.5 * shape[0])
     share = np.clip(3 * (patches - 0.45), 0, 0.8)[..., None]
     ground += share * (tint[1] - ground)
@@ -230,3 +237,112 @@ def _scatter_pebbles(
     shadow = cv2.GaussianBlur(alpha, (0, 0), 0.015 * unit)[..., None] / np.float32(255)
     ground *= 1 - 0.4 * shadow
     ground += share * (colours * relief(alpha, 0.2 * unit)[..., None] - ground)
+
+
+class DrawnFrame(NamedTuple):
+    """A frame of a scene and what it shows."""
+
+    image: np.ndarray
+    """uint8 [H, W, 3], RGB."""
+    labels: np.ndarray
+    """uint8 [H, W], dense: 0 background, 1..N objects."""
+
+
+def render(scene: CreatureScene, index: int) -> DrawnFrame:
+    """Compose one frame of a scene."""
+    time = index / max(scene.length - 1, 1)
+    height, width = scene.shape
+    camera = _camera(scene, time)
+    rows, columns = scene.background.shape[:2]
+    centred = np.array([[1, 0, (width - columns) / 2], [0, 1, (height - rows) / 2], [0, 0, 1]])
+    canvas = cv2.warpAffine(
+        scene.background, (camera @ centred)[:2], (width, height), borderMode=cv2.BORDER_REFLECT
+    ).astype(np.float32)
+    shares = np.zeros((len(scene.creatures) + 1, height, width), np.float32)
+    shares[0] = 1
+    for number, creature in scene.creatures:
+        if index >= creature.appears:
+            _paint(canvas, shares, number, creature, camera, time)
+    canvas *= np.float32(scene.light[0] + time * (scene.light[1] - scene.light[0]))
+    labels = np.argmax(shares, axis=0).astype(np.uint8)
+    return DrawnFrame(np.clip(np.round(canvas), 0, 255).astype(np.uint8), labels)
+
+
+def _camera(scene: CreatureScene, time: float) -> np.ndarray:
+    """float [3, 3], from the scene to the frame, pixels."""
+    height, width = scene.shape
+    zoom = scene.zoom[0] + time * (scene.zoom[1] - scene.zoom[0])
+    turn = np.degrees((time - 0.5) * scene.roll)
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), turn, zoom)
+    matrix[:, 2] += scene.pan.at(time) * (width, height)
+    return np.vstack([matrix, (0, 0, 1)])
+
+
+def _paint(
+    canvas: np.ndarray,
+    shares: np.ndarray,
+    number: int,
+    creature: Creature,
+    camera: np.ndarray,
+    time: float,
+) -> None:
+    """Compose a creature and its shadow over the canvas, in place.
+
+    canvas: float32 [H, W, 3]; shares: float32 [N + 1, H, W], what each object (0 the ground)
+    contributes to each pixel; camera: float [3, 3].
+    """
+    height, width = canvas.shape[:2]
+    middle = camera @ np.append(creature.path.at(time) * (width, height), 1)
+    pixels = float(creature.size * np.sqrt(np.linalg.det(camera[:2, :2])))
+    reach = (creature.body.reach + SHADOW_REACH) * pixels
+    left, top = np.floor(np.maximum(middle[:2] - reach, 0)).astype(int)
+    right, bottom = np.ceil(np.minimum(middle[:2] + reach, (width, height))).astype(int)
+    if left >= right or top >= bottom:
+        return
+    window = (slice(top, bottom), slice(left, right))
+    size = int(right - left), int(bottom - top)
+    fine = (np.arange(SUPERSAMPLING * max(size), dtype=np.float32) + 0.5) / SUPERSAMPLING
+    x = (fine[: SUPERSAMPLING * size[0]] + np.float32(left - middle[0])) / pixels
+    y = (fine[: SUPERSAMPLING * size[1]] + np.float32(top - middle[1])) / pixels
+    roll = np.arctan2(camera[1, 0], camera[0, 0])
+    layer = _draw_creature(creature, *np.meshgrid(x, y), roll, time)
+    layer = cv2.resize(layer, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    alpha = layer[..., 3] / 255
+    drop = np.float32([[1, 0, 0.06 * pixels], [0, 1, 0.12 * pixels]])
+    shadow = cv2.GaussianBlur(cv2.warpAffine(alpha, drop, size), (0, 0), max(0.1 * pixels, 0.5))
+    canvas[window] *= ((1 - 0.35 * shadow) * (1 - alpha))[..., None]
+    canvas[window] += layer[..., :3]
+    shares[(slice(None), *window)] *= 1 - alpha
+    shares[(number, *window)] = alpha
+
+
+def _draw_creature(
+    creature: Creature, x: np.ndarray, y: np.ndarray, roll: float, time: float
+) -> np.ndarray:
+    """uint8 [h, w, 4], premultiplied: the creature over a window whose pixels lie at (x, y).
+
+    x, y: float32 [h, w], units, from the creature's middle along the frame's axes.
+    """
+    beat = 2 * np.pi * creature.pace * time
+    angle = creature.heading + creature.turn * np.sin(beat / 2) + roll
+    if creature.mirrored:
+        x, angle = -x, -angle
+    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    swell = np.float32(1 + creature.body.breath * np.sin(beat + 1))
+    along = (cos * x + sin * y) / swell
+    across = (cos * y - sin * x) * swell
+    tail = np.clip(0.25 + 0.35 * (1 - along), 0, 1)
+    across += np.float32(creature.body.bend) * tail * np.sin(2.2 * along + np.float32(beat))
+    layer = np.zeros((*x.shape, 4), np.uint8)
+    for part, sprite in zip(creature.body.parts, creature.sprites, strict=True):
+        turn = part.swing * np.sin(beat + part.phase)
+        cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+        dx, dy = along - np.float32(part.joint[0]), across - np.float32(part.joint[1])
+        u = cos * dx + sin * dy + np.float32(part.joint[0])
+        v = cos * dy - sin * dx + np.float32(part.joint[1])
+        per_unit = np.float32(sprite.shape[0] / (2 * SPRITE_EXTENT))
+        u, v = (w * per_unit + (np.float32(SPRITE_EXTENT) * per_unit - 0.5) for w in (u, v))
+        drawn = cv2.remap(sprite, u, v, cv2.INTER_LINEAR, borderValue=(0, 0, 0, 0))
+        shining_through = cv2.merge([255 - drawn[..., 3]] * 4)
+        layer = cv2.add(cv2.multiply(layer, shining_through, scale=1 / 255), drawn)
+    return layer

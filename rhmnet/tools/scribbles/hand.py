@@ -30,7 +30,7 @@ def _option(default: float | bool, help: str, least: float = 0, most: float = 1)
 
 
 @dataclass(frozen=True)
-class StrokeOptions:
+class HandOptions:
     """What a hand does. Lengths are pixels at 480p: they scale with the image's short side."""
 
     thickness: float = _option(7.0, "of a stroke, pixels at 480p", 0.1, 1000)
@@ -65,7 +65,7 @@ def draw_scribble(
     labels: np.ndarray,
     num_objects: int,
     rng: np.random.Generator,
-    options: StrokeOptions = StrokeOptions(),
+    options: HandOptions = HandOptions(),
     avoid: np.ndarray | None = None,
 ) -> np.ndarray:
     """Scribble of a dense label map, as on disk.
@@ -96,7 +96,7 @@ def draw_scribble(
 
 
 def object_stroke(
-    mask: np.ndarray, thickness: int, rng: np.random.Generator, options: StrokeOptions
+    mask: np.ndarray, thickness: int, rng: np.random.Generator, options: HandOptions
 ) -> np.ndarray:
     """bool [H, W]: the strokes of one object, every pixel of them inside its mask.
 
@@ -124,7 +124,7 @@ def background_strokes(
     thickness: int,
     margin: float,
     rng: np.random.Generator,
-    options: StrokeOptions,
+    options: HandOptions,
 ) -> np.ndarray:
     """bool [H, W]: strokes that wander through the free pixels, far from each other and objects.
 
