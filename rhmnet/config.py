@@ -223,6 +223,12 @@ class TestConfig:
     objects_at_once: int = number(
         8, "read and segmented together: more take more memory", 1, _MOST_OBJECTS
     )
+    snapshot_budget: int = number(
+        2 << 30,
+        "bytes of the tracker's states that a session keeps to go on from; no mask depends on it",
+        1 << 20,
+        1 << 50,
+    )
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ from rhmnet.files.writing import write_json
 from rhmnet.inputs import network_size
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS
 from rhmnet.runtime.command import CommandParser, run_command, whole
-from rhmnet.tools.segment.strokes import StrokeOptions, read_strokes
+from rhmnet.tools.segment.stroke_files import StrokeFileOptions, read_strokes
 from rhmnet.tools.segment.timing import describe_whole, whole_command
 
 DEMO = Path(__file__).resolve().parents[1] / "docs" / "demo"
@@ -156,7 +156,7 @@ def random_video(height: int, width: int, objects: int) -> tuple[np.ndarray, np.
 def read_video(path: str, scribble: Path, objects: int) -> tuple[np.ndarray, np.ndarray]:
     """The first frames of a video, [T, H, W, 3], and the strokes on the very first."""
     source = open_source(path)
-    strokes = read_strokes([scribble], source, StrokeOptions(frame=0, num_objects=objects))
+    strokes = read_strokes([scribble], source, StrokeFileOptions(frame=0, num_objects=objects))
     frames = itertools.islice(source.forward(0, source.size), MOST_FRAMES)
     return np.stack(list(frames)), strokes.maps[0]
 

@@ -50,7 +50,7 @@ MAY_IMPORT = {
     "tools/clips": BASE | {"tools/clips", "tools/scribbles", "data", "files", "runtime"},
     "tools/scribbles": BASE | {"tools/scribbles", "data", "files", "visualize", "runtime"},
     "tools/segment": BASE
-    | {"tools/segment", "tools/scribbles", "inputs", "data", "files", "tracker"}
+    | {"tools/segment", "tools/scribbles", "inputs", "data", "files", "tracker", "model"}
     | {
         "checkpoint",
         "evaluation",

@@ -17,7 +17,7 @@ from rhmnet.files.images import read_image
 from rhmnet.files.source import open_source
 from rhmnet.files.video_file import VideoFile
 from rhmnet.inputs import resize_strokes
-from rhmnet.tools.segment.strokes import StrokeOptions, describe, read_strokes
+from rhmnet.tools.segment.stroke_files import StrokeFileOptions, describe, read_strokes
 
 SIZE = (48, 64)
 
@@ -165,7 +165,7 @@ def labels() -> np.ndarray:
 def test_maps_are_named_after_their_frames(tmp_path: Path, source, labels: np.ndarray) -> None:
     first = save_map(tmp_path / "00007.png", np.where(labels == 2, 0, labels).astype(np.uint8))
     second = save_map(tmp_path / "12.bmp", np.where(labels == 1, 0, labels).astype(np.uint8))
-    strokes = read_strokes([second, first], source, StrokeOptions())
+    strokes = read_strokes([second, first], source, StrokeFileOptions())
     assert strokes.frames_of() == {2: [1], 7: [2]}
     assert list(strokes.maps) == [2, 7]
     assert strokes.num_objects == 2 and strokes.objects() == [1, 2]
@@ -173,7 +173,7 @@ def test_maps_are_named_after_their_frames(tmp_path: Path, source, labels: np.nd
     folder.mkdir()
     first.rename(folder / first.name)
     second.rename(folder / second.name)
-    again = read_strokes([folder], source, StrokeOptions())
+    again = read_strokes([folder], source, StrokeFileOptions())
     assert again.frames_of() == strokes.frames_of()
 
 
@@ -181,15 +181,15 @@ def test_a_single_map_is_of_the_first_frame_or_the_given_one(
     tmp_path: Path, source, labels: np.ndarray
 ) -> None:
     path = save_map(tmp_path / "my strokes.png", labels)
-    assert list(read_strokes([path], source, StrokeOptions()).maps) == [0]
-    assert list(read_strokes([path], source, StrokeOptions(frame=4)).maps) == [4]
+    assert list(read_strokes([path], source, StrokeFileOptions()).maps) == [0]
+    assert list(read_strokes([path], source, StrokeFileOptions(frame=4)).maps) == [4]
 
 
 def test_which_value_is_background(tmp_path: Path, source, labels: np.ndarray) -> None:
     path = save_map(tmp_path / "s.png", labels)
-    (read,) = read_strokes([path], source, StrokeOptions()).maps.values()
+    (read,) = read_strokes([path], source, StrokeFileOptions()).maps.values()
     np.testing.assert_array_equal(read, labels)
-    strokes = read_strokes([path], source, StrokeOptions(num_objects=1))
+    strokes = read_strokes([path], source, StrokeFileOptions(num_objects=1))
     assert strokes.num_objects == 1
     np.testing.assert_array_equal(strokes.maps[0], np.where(labels == 2, 255, labels))
 
@@ -201,7 +201,7 @@ def test_davis_json_holds_strokes_of_several_frames(tmp_path: Path, source) -> N
     frames[8] = [{"path": line, "object_id": 3}]
     path = tmp_path / "dog.json"
     path.write_text(json.dumps({"scribbles": frames, "sequence": "dog"}))
-    strokes = read_strokes([path], source, StrokeOptions())
+    strokes = read_strokes([path], source, StrokeFileOptions())
     assert strokes.frames_of() == {3: [1], 8: [3]} and strokes.num_objects == 3
     assert (strokes.maps[3][24] == 1).all() and (strokes.maps[3][0] == 255).all()
     assert (strokes.maps[8][24] == 3).all()
@@ -210,7 +210,7 @@ def test_davis_json_holds_strokes_of_several_frames(tmp_path: Path, source) -> N
 def test_strokes_that_cannot_be_used_are_told(tmp_path: Path, source, labels: np.ndarray) -> None:
     def told(message: str, *paths: Path, **options) -> None:
         with pytest.raises(InputError, match=message):
-            read_strokes(paths, source, StrokeOptions(**options))
+            read_strokes(paths, source, StrokeFileOptions(**options))
 
     good = save_map(tmp_path / "00006.png", labels)
     told("no such file", tmp_path / "none.png")
@@ -233,7 +233,7 @@ def test_strokes_that_cannot_be_used_are_told(tmp_path: Path, source, labels: np
 
 def test_strokes_fit_to_another_size_on_request(tmp_path: Path, source, labels: np.ndarray) -> None:
     large = save_map(tmp_path / "large.png", labels.repeat(3, 0).repeat(3, 1))
-    strokes = read_strokes([large], source, StrokeOptions(resize=True))
+    strokes = read_strokes([large], source, StrokeFileOptions(resize=True))
     np.testing.assert_array_equal(strokes.maps[0], labels)
 
 
@@ -258,7 +258,7 @@ def test_painted_strokes_are_read_and_told(tmp_path: Path, source, labels: np.nd
     later[labels == 1] = 0  # red alone must not become object 1
     Image.fromarray(later).save(tmp_path / "00009.png")
     paths = [tmp_path / "00009.png", tmp_path / "00006.png"]
-    strokes = read_strokes(paths, source, StrokeOptions())
+    strokes = read_strokes(paths, source, StrokeFileOptions())
     np.testing.assert_array_equal(strokes.maps[1], labels)
     np.testing.assert_array_equal(strokes.maps[4], np.where(labels == 1, 0, labels))
     first, *lines = describe(strokes)
@@ -274,7 +274,7 @@ def test_the_frame_itself_may_be_painted_over(tmp_path: Path, source, labels: np
     frame[labels == 1], frame[labels == 255] = (255, 0, 0), (0, 255, 0)
     for name, option in (("00008.png", {}), ("mine.png", {"frame": 3})):
         Image.fromarray(frame).save(tmp_path / name)
-        options = StrokeOptions(background_color="green", **option)
+        options = StrokeFileOptions(background_color="green", **option)
         strokes = read_strokes([tmp_path / name], source, options)
         np.testing.assert_array_equal(strokes.maps[3], np.where(labels == 2, 0, labels))
 
@@ -285,7 +285,7 @@ def test_what_labels_mean_is_told_where_it_could_be_otherwise(tmp_path: Path, so
         for row, value in enumerate(values):
             labels[4 * row + 4] = value
         path = save_map(tmp_path / "s.png", labels)
-        return "; ".join(describe(read_strokes([path], source, StrokeOptions(**options))))
+        return "; ".join(describe(read_strokes([path], source, StrokeFileOptions(**options))))
 
     assert "label 3, the largest, is read as an object" in told([1, 2, 3])
     assert "--num-objects 2" in told([1, 2, 3])

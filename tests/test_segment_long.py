@@ -15,8 +15,8 @@ from rhmnet.files.video_file import VideoFile
 from rhmnet.tools.segment.exports import CocoFile, ObjectMasks, export
 from rhmnet.tools.segment.overlay_video import OverlayVideo
 from rhmnet.tools.segment.results import Results
-from rhmnet.tools.segment.strokes import Strokes
-from rhmnet.tools.segment.two_way import TwoWay
+from rhmnet.tools.segment.segment_command import track
+from rhmnet.tools.segment.stroke_files import Strokes
 
 FRAMES, SIZE = 10_000, (96, 128)
 EARLY = 200
@@ -55,7 +55,7 @@ def test_memory_of_a_long_video_is_that_of_a_short_one(
     last = np.where(scribble == 2, 2, 0).astype(np.uint8)
     strokes = Strokes({0: first, FRAMES - EARLY: last}, 2)
     tracker = rhmnet.Tracker(small_model(config), config)
-    assert TwoWay(tracker, source, strokes, results, SIZE, 0.65).run(note("tracking"))
+    assert track(tracker, source, strokes, results, SIZE, 0.65, note("tracking"))
     names = [source.frame_name(i) for i in range(FRAMES)]
     exports = [
         OverlayVideo(tmp_path / "overlay.mp4", 25, SIZE, strokes.maps),

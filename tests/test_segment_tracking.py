@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -20,15 +22,15 @@ from rhmnet.files.source import Source, open_source
 from rhmnet.inputs import resize_strokes
 from rhmnet.labels import labels_at
 from rhmnet.structures import FrameMaps
-from rhmnet.tools.segment.merge import (
+from rhmnet.tools.segment.plan import (
     forward_shares,
     measure,
     merge,
     to_bytes,
 )
 from rhmnet.tools.segment.results import Results
-from rhmnet.tools.segment.strokes import Strokes
-from rhmnet.tools.segment.two_way import TwoWay
+from rhmnet.tools.segment.segment_command import track
+from rhmnet.tools.segment.stroke_files import Strokes
 
 FRAMES, SIZE = 11, (48, 64)
 
@@ -63,11 +65,14 @@ def after(frames: int) -> Callable[[], bool]:
     return lambda: next(asked) >= frames
 
 
-def runner(tracker: rhmnet.Tracker, source: Source, maps: dict, folder: Path, **options) -> TwoWay:
+def runner(
+    tracker: rhmnet.Tracker, source: Source, maps: dict, folder: Path, **options
+) -> SimpleNamespace:
     results = Results(folder)
     results.prepare({"made": "by this"}, resume=True, overwrite=False)
     size = options.pop("size", source.size)
-    return TwoWay(tracker, source, Strokes(maps, 2), results, size, 0.65, **options)
+    given = (tracker, source, Strokes(maps, 2), results, size, 0.65)
+    return SimpleNamespace(run=partial(track, *given, **options))
 
 
 def masks(folder: Path, frames: int = FRAMES) -> np.ndarray:

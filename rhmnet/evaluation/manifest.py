@@ -58,6 +58,7 @@ def made_by(config: Config, checkpoint: Path | None) -> dict[str, Any]:
     weights = fingerprint([checkpoint]) if checkpoint else f"random, seed {config.train.seed}"
     if checkpoint:
         del groups["model"]["pretrained"]  # overwritten by the checkpoint's weights
+    del groups["test"]["snapshot_budget"]  # no mask depends on it
     crop_size = groups["data"]["crop_size"]  # the position embedding's size depends on it
     return {
         "weights": weights,

@@ -125,8 +125,11 @@ def write_torch(path: str | Path, content: Any) -> None:
         torch.save(content, file)
 
 
-def add_line(path: str | Path, line: str) -> None:
-    """Add a line to a file's end, which is as before where that fails; its folder is made."""
+def add_line(path: str | Path, line: str, lasting: bool = False) -> None:
+    """Add a line to a file's end, which is as before where that fails; its folder is made.
+
+    lasting: wait until the disk has it.
+    """
     path = Path(path)
     make_folder(path.parent)
     with refused_by_name(path), _Raw(path, "ab+", opener=no_link) as file:
@@ -137,6 +140,8 @@ def add_line(path: str | Path, line: str) -> None:
         try:
             while data:
                 data = data[file.write(data) :]
+            if lasting:
+                file.sync()
         except OSError:
             with suppress(OSError):
                 file.truncate(before)

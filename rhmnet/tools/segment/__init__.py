@@ -2,3 +2,8 @@
 
 Everything is streamed: a frame is read, tracked and written while its neighbours are in threads.
 """
+
+from rhmnet.files.source import Source
+from rhmnet.tools.segment.session import Session
+
+__all__ = ["Session", "Source"]

@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from rhmnet.files.concurrency import alone_in
 from rhmnet.files.images import read_labels, write_mask
 from rhmnet.files.names import is_systems
 from rhmnet.files.reading import parse_json, read_json, read_torch_file
+from rhmnet.files.source import Source
 from rhmnet.files.writing import (
     TEMPORARY,
     add_line,
@@ -36,6 +38,10 @@ from rhmnet.files.writing import (
     write_json,
     write_torch,
 )
+from rhmnet.structures import FrameMaps, TrackedFrame
+from rhmnet.tools.segment.plan import FORWARD, PASSES, There, from_bytes, to_bytes
+from rhmnet.tools.segment.propagation import At, Propagation, Told, Write
+from rhmnet.tools.segment.stroke_files import Strokes
 from rhmnet.tracker import STATE_CLASSES
 
 _FOLDERS = ("masks", "objects", "cutouts", ".resume")
@@ -178,15 +184,16 @@ class Results:
         except InputError as error:
             raise InputError(f"{error}; or begin anew with --overwrite") from None
         if not isinstance(content, dict) or content.keys() != set(State._fields):
-            raise self._no_state()
+            raise self.no_state()
         state = State(**content)
         stages = ("forward", "backward", "done")
         number = isinstance(state.frame, int) and not isinstance(state.frame, bool)
         if state.stage not in stages or not number or not -1 <= state.frame <= MOST_FRAMES:
-            raise self._no_state()
+            raise self.no_state()
         return state
 
-    def _no_state(self) -> InputError:
+    def no_state(self) -> InputError:
+        """The error for what `save_state` did not write."""
         return InputError(f"{self._state}: not the state of a run; give --overwrite")
 
     def count_masks(self) -> int:
@@ -234,6 +241,64 @@ class Results:
                         continue
         except OSError:
             raise InputError(f"{self._statistics}: cannot be read; give --overwrite") from None
+
+
+class ResultsStore:
+    """The engine's `Store` in a folder of results: what waits, and the last state of the tracker.
+
+    save_every: steps between two states. Raises InputError for a state that is none.
+    """
+
+    keeps_all = False
+
+    def __init__(
+        self, results: Results, strokes: Strokes, source: Source, save_every: int = 100
+    ) -> None:
+        self.there, self.snapshots = There(), {}
+        self._results, self._strokes, self._source = results, strokes, source
+        self._save_every = save_every
+
+    def go_on(self, engine: Propagation, state: State) -> None:
+        """Take for there what was finished before a state was saved. Raises InputError."""
+        if state.frame > engine.plan.count:
+            engine.set_strokes(engine.plan.strokes, self._source.count_exactly())
+        there, plan, way, frame = self.there, engine.plan, PASSES.index(state.stage), state.frame
+        after = frame - 1 if way == FORWARD else frame + 1
+        if not 0 <= after < plan.count or state.tracker is None:
+            raise self._results.no_state()
+        if way == FORWARD:
+            there.maps[FORWARD, :frame] = plan.maps[FORWARD, :frame]
+            there.results[plan.last : frame] = plan.results[plan.last : frame]
+        else:
+            there.maps[FORWARD] = plan.maps[FORWARD]
+            there.results[after:] = plan.results[after:]
+        self.snapshots[way, after] = plan.maps[way, after]
+        self._state = state.tracker
+
+    def put_maps(self, way: int, frame: int, key: np.uint64, tracked: TrackedFrame) -> Write:
+        self.there.maps[way, frame] = key
+        return partial(self._results.put_waiting, frame, to_bytes(tracked.maps))
+
+    def get_maps(self, way: int, frame: int) -> FrameMaps:
+        return from_bytes(self._results.get_waiting(frame, 2 * len(self._strokes.objects())))
+
+    def put_result(self, key: np.uint64, told: Told, numbers: list[int]) -> Write:
+        self.there.results[told.frame] = key
+        measures = np.full((2, self._strokes.num_objects), np.nan, np.float32)
+        measures[:, np.array(numbers) - 1] = told.measures
+        name = self._source.frame_name(told.frame)
+        return partial(self._results.write_frame, told.frame, name, told.labels, measures)
+
+    def wants_snapshot(self, at: At, since: int, whole: int, beside: bool) -> bool:
+        return since >= self._save_every
+
+    def put_snapshot(self, at: At, state: dict[str, Any]) -> Write:
+        after = at.frame + (1 if at.way == FORWARD else -1)
+        return partial(self._results.save_state, State(PASSES[at.way], after, state))
+
+    def get_snapshot(self, way: int, frame: int) -> dict[str, Any]:
+        self.snapshots.clear()
+        return self._state
 
 
 def _is_line(line: Any, count: int, num_objects: int) -> bool:

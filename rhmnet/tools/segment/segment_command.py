@@ -10,22 +10,39 @@ the video's size. Ctrl-C leaves those that are finished; the same command with -
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
 
 import rhmnet
 from rhmnet.checkpoint import open_model
-from rhmnet.config import STRIDE
-from rhmnet.errors import say
+from rhmnet.config import SMALLEST_SIDE, STRIDE
+from rhmnet.errors import InputError, say
 from rhmnet.evaluation.manifest import made_by
-from rhmnet.files.source import open_source
+from rhmnet.files.source import Source, open_source
 from rhmnet.inputs import network_size
+from rhmnet.labels import MAX_OBJECTS
+from rhmnet.runtime.command import CommandParser, real, whole
 from rhmnet.runtime.processes import StopRequest, choose_device
-from rhmnet.tools.segment.options import manifest, parse
-from rhmnet.tools.segment.outputs import check_outputs, write_outputs
-from rhmnet.tools.segment.results import Results
-from rhmnet.tools.segment.strokes import StrokeOptions, describe, read_strokes
-from rhmnet.tools.segment.two_way import TwoWay
+from rhmnet.tools.segment.exports import (
+    CocoFile,
+    CutOuts,
+    Export,
+    ObjectMasks,
+    export,
+    rle_functions,
+)
+from rhmnet.tools.segment.overlay_video import CODECS, OverlayVideo
+from rhmnet.tools.segment.plan import PASSES, StrokedFrame
+from rhmnet.tools.segment.propagation import Propagation
+from rhmnet.tools.segment.results import Results, ResultsStore
+from rhmnet.tools.segment.stroke_files import StrokeFileOptions, Strokes, describe, read_strokes
+from rhmnet.tools.segment.summary import write_summary
 from rhmnet.tracker import settle_precision
 
 FEW_PIXELS = 128
@@ -37,7 +54,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet segment") -> int
     args = parse(__doc__, argv, prog)
     check_outputs(args)
     source = open_source(args.video, args.fps)
-    options = StrokeOptions(
+    options = StrokeFileOptions(
         frame=args.frame,
         num_objects=args.num_objects,
         thickness=args.thickness,
@@ -65,13 +82,14 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet segment") -> int
                 f"network; masks are better of a video enlarged to {2 * FEW_PIXELS} or more a side"
             )
         tracker = rhmnet.Tracker(network.model.to(device), config)
-        run = TwoWay(tracker, source, strokes, results, size, config.model.refine_threshold[0])
+        threshold = config.model.refine_threshold[0]
         with StopRequest(patient=False) as stop:
 
             def stopped() -> int:
                 return stop.exit_code
 
-            whole = run.run(stopped) and write_outputs(args, source, strokes, results, stopped)
+            whole = track(tracker, source, strokes, results, size, threshold, stopped)
+            whole = whole and write_outputs(args, source, strokes, results, stopped)
     if source.note:
         say(f"warning: {source.note}")
     if whole:
@@ -82,3 +100,161 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet segment") -> int
         "command with --resume to go on"
     )
     return stop.exit_code
+
+
+def track(
+    tracker: rhmnet.Tracker,
+    source: Source,
+    strokes: Strokes,
+    results: Results,
+    size: tuple[int, int],
+    threshold: float,
+    stopped: Callable[[], object],
+    save_every: int = 100,
+) -> bool:
+    """Track whatever is not there yet; False if `stopped`, asked after each frame, said to stop.
+
+    size: H, W at which the network sees the frames. threshold: probability above which a region is
+    reliable. save_every: frames between two states. Raises InputError for frames that cannot be
+    used.
+    """
+    state = results.load_state(tracker.model.device)
+    if state is not None and state.stage == "done":
+        return True
+    store = ResultsStore(results, strokes, source, save_every)
+    engine = Propagation(tracker, source, store, size, threshold)
+    engine.set_strokes({f: StrokedFrame.of(labels) for f, labels in strokes.maps.items()})
+    if state is not None:
+        store.go_on(engine, state)
+    done = 0 if state is None else engine.whole() - engine.left()
+    bar = tqdm(total=None if source.count() is None else engine.whole(), initial=done, unit="frame")
+    with bar, closing(engine.work()) as steps:
+        for step in steps:
+            bar.set_description(PASSES[step.way], refresh=False)
+            bar.update()
+            if stopped():
+                return False
+    results.finish(source.count_exactly())
+    return True
+
+
+def check_outputs(args: argparse.Namespace) -> None:
+    """Raise InputError now, not after hours of tracking, for a kind that cannot be made here."""
+    if args.coco:
+        rle_functions()
+
+
+def write_outputs(
+    args: argparse.Namespace,
+    source: Source,
+    strokes: Strokes,
+    results: Results,
+    stopped: Callable[[], object],
+) -> bool:
+    """Write all that was asked for; False if `stopped` said to stop before the end."""
+    count, objects, folder = source.count_exactly(), strokes.objects(), results.folder
+    names = [source.frame_name(index) for index in range(count)]
+    if args.summary:
+        head = {"video": source.name, "size": list(source.size), "fps": round(source.fps(), 3)}
+        write_summary(
+            folder / "summary.json",
+            results.statistics(count, strokes.num_objects),
+            names,
+            objects,
+            list(strokes.frames_of()),
+            head,
+        )
+    exports: list[Export] = []
+    if args.overlay:
+        path = folder / f"overlay.{args.overlay}"
+        exports.append(OverlayVideo(path, source.fps(), source.size, strokes.maps))
+    if args.objects:
+        exports.append(ObjectMasks(folder / "objects", objects))
+    if args.cutouts:
+        exports.append(CutOuts(folder / "cutouts", objects))
+    if args.coco:
+        exports.append(CocoFile(folder / "coco.json", source.size, names, objects))
+    return not exports or export(exports, source, results.masks, count, stopped)
+
+
+def parse(description: str, argv: Sequence[str] | None, prog: str) -> argparse.Namespace:
+    """Read the command line; None: the process's own."""
+    parser = CommandParser(prog, settings=True, description=description)
+    add = parser.add_argument
+    add("video", help="video file, folder of images, or a quoted pattern such as 'a/*.png'")
+    strokes = parser.add_argument_group("strokes")
+    add = strokes.add_argument
+    add("--scribble", nargs="+", type=Path, required=True, metavar="FILE", help=_SCRIBBLE)
+    add(
+        "--frame",
+        type=whole(0, 10**9),
+        metavar="N",
+        help="frame of a single map, from 0 (default: its name, else 0)",
+    )
+    add(
+        "--num-objects",
+        type=whole(1, MAX_OBJECTS),
+        metavar="N",
+        help="then N + 1 in a map is background, like 255",
+    )
+    add("--thickness", type=real(0.1, 1000), default=5.0, metavar="PIXELS", help=_THICKNESS)
+    add("--resize-scribble", action="store_true", help="fit maps of another size to the video")
+    add("--background-color", metavar="COLOR", help=_BACKGROUND_COLOR)
+    network = parser.add_argument_group("network")
+    add = network.add_argument
+    add("--checkpoint", metavar="FILE", help=_CHECKPOINT)
+    add("--config", help=_CONFIG)
+    add("--device", default="auto", help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:N, mps")
+    add("--size", type=whole(SMALLEST_SIDE, 8192, or_zero=True), metavar="PIXELS", help=_SIZE)
+    results = parser.add_argument_group("results, beside OUT/masks/<frame>.png (palette)")
+    add = results.add_argument
+    add("--out", type=Path, help="folder (default: results/<name of the video>)")
+    add("--overlay", nargs="?", const="mp4", choices=sorted(CODECS), help=_OVERLAY)
+    add("--objects", action="store_true", help="OUT/objects/<object>/<frame>.png, 0 and 255")
+    add("--cutouts", action="store_true", help="OUT/cutouts/<object>/<frame>.png, RGBA")
+    add("--coco", action="store_true", help="OUT/coco.json, with RLE (needs pycocotools)")
+    add("--summary", action="store_true", help="OUT/summary.json: areas, reliability, best stroke")
+    add("--fps", type=real(0.01, 1000), help="of the overlay (default: the video's; images: 25)")
+    add("--resume", action="store_true", help="go on where a run with the same options stopped")
+    add("--overwrite", action="store_true", help="remove the masks in OUT and begin anew")
+    args = parser.parse_args(argv)
+    if args.size is not None:
+        args.overrides.append(f"test.short_side={args.size}")
+    if args.resume and args.overwrite:
+        raise InputError("--resume and --overwrite: expected one of them")
+    return args
+
+
+_CHECKPOINT = "weights (default: `small`, the network that comes with the project)"
+_CONFIG = (
+    "name under configs/, or a YAML file: holds test.*, and all else where weights carry no "
+    "configuration (default: what they carry, else video_training)"
+)
+_SCRIBBLE = (
+    "painted strokes (a color for each object: on a transparent layer, on black or white, or over "
+    "the frame), a label map (0 none, 1.. objects, 255 background), DAVIS JSON; or several "
+    "pictures, or a folder of them, each named after its frame (as in 40.png)"
+)
+_BACKGROUND_COLOR = (
+    "of painted background strokes, as white or '#ff8800'; none: no color is the background's "
+    "(default: grey and white, on a transparent layer)"
+)
+_THICKNESS = "of JSON's lines, pixels at 480p (default 5)"
+_SIZE = "test.short_side: larger frames are shrunk to it for the network (0: none)"
+_OVERLAY = "OUT/overlay.mp4 (for VLC, mpv), or `--overlay webm` (for browsers, too)"
+
+
+def manifest(
+    source: Source, strokes: Strokes, size: tuple[int, int], made_by: dict[str, Any]
+) -> dict[str, Any]:
+    """All that masks depend on."""
+    digest = hashlib.sha256()
+    for frame, labels in strokes.maps.items():
+        digest.update(f"{frame}\n".encode() + labels.tobytes())
+    return {
+        "video": source.identity(),
+        "strokes": digest.hexdigest(),
+        "objects": strokes.num_objects,
+        "size": size,
+        **made_by,
+    }

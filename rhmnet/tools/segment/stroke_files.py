@@ -50,7 +50,7 @@ class Strokes(NamedTuple):
         return {frame: numbers for frame, numbers in found.items() if numbers}
 
 
-class StrokeOptions(NamedTuple):
+class StrokeFileOptions(NamedTuple):
     """How files are to be understood."""
 
     frame: int | None = None  # of a single map; None: as its name says, or the first
@@ -60,7 +60,7 @@ class StrokeOptions(NamedTuple):
     background_color: str | None = None  # of painted background strokes
 
 
-def read_strokes(paths: Sequence[Path], source: Source, options: StrokeOptions) -> Strokes:
+def read_strokes(paths: Sequence[Path], source: Source, options: StrokeFileOptions) -> Strokes:
     """Read the strokes of a video.
 
     paths: label maps (PNG, BMP) or painted pictures, a folder of them, DAVIS JSON. Of several maps
@@ -125,7 +125,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _place(
-    path: Path, source: Source, options: StrokeOptions, alone: bool, notes: list[str]
+    path: Path, source: Source, options: StrokeFileOptions, alone: bool, notes: list[str]
 ) -> dict[int, np.ndarray | None]:
     """{frame: labels as on disk, None of a map that is not read yet} of one file.
 
@@ -148,7 +148,7 @@ def _place(
 def _read_maps(
     places: dict[int, tuple[Path, np.ndarray | None]],
     source: Source,
-    options: StrokeOptions,
+    options: StrokeFileOptions,
     notes: list[str],
 ) -> dict[int, np.ndarray]:
     """{frame: labels as on disk, at the video's size}; notes get how they were understood."""
@@ -174,7 +174,7 @@ def _picture(source: Source, frame: int) -> np.ndarray:
 
 
 def _read_lines(
-    path: Path, source: Source, options: StrokeOptions, notes: list[str]
+    path: Path, source: Source, options: StrokeFileOptions, notes: list[str]
 ) -> dict[int, np.ndarray]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected DAVIS scribbles")
@@ -192,7 +192,9 @@ def _read_lines(
     return maps
 
 
-def _fitted(path: Path, labels: np.ndarray, source: Source, options: StrokeOptions) -> np.ndarray:
+def _fitted(
+    path: Path, labels: np.ndarray, source: Source, options: StrokeFileOptions
+) -> np.ndarray:
     """Labels at the video's size."""
     if labels.shape == source.size:
         return labels
@@ -211,7 +213,7 @@ def _fitted(path: Path, labels: np.ndarray, source: Source, options: StrokeOptio
     return resize_strokes(labels, source.size)
 
 
-def _frame_of(path: Path, source: Source, options: StrokeOptions, alone: bool) -> int:
+def _frame_of(path: Path, source: Source, options: StrokeFileOptions, alone: bool) -> int:
     if options.frame is not None:
         if not alone:
             raise InputError(

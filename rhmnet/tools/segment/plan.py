@@ -1,0 +1,212 @@
+"""What strokes ask of the two passes, and what both say of a frame, made one.
+
+The forward pass begins on the first frame with a stroke on an object, the backward pass on the last
+one; strokes on frames on the way join. Before the first of these frames the backward pass alone
+tells, from the last on the forward pass alone. Between two strokes of an object the nearer one
+counts more: a frame's probability is the mean of both passes', weighted linearly with the distance.
+
+All that is computed has a key, a number that stands for everything that it depends on: what was
+computed for other strokes has another one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rhmnet.labels import BACKGROUND
+from rhmnet.structures import FrameMaps
+
+FORWARD, BACKWARD = 0, 1
+PASSES = ("forward", "backward")
+NOTHING = np.uint64(0)
+"""The key of what is not there."""
+_ODD = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0x165667B19E3779F9))
+_HALF = np.uint64(32)
+
+
+class StrokedFrame(NamedTuple):
+    """The strokes on one frame."""
+
+    labels: np.ndarray
+    """uint8 [H, W]: 0 none, 1..N objects, 255 background."""
+    objects: tuple[int, ...]
+    """Those with a stroke here."""
+    digest: bytes
+
+    @classmethod
+    def of(cls, labels: np.ndarray) -> StrokedFrame:
+        counts = np.bincount(labels.ravel(), minlength=BACKGROUND + 1)[1:BACKGROUND]
+        objects = tuple((1 + np.flatnonzero(counts)).tolist())
+        return cls(labels, objects, hashlib.sha256(np.ascontiguousarray(labels)).digest())
+
+
+class Plan:
+    """What the strokes ask for, frame by frame.
+
+    base: stands for the video, the network and its settings. strokes: {frame: strokes on it}, any
+    background included. count: T, the frames of the video.
+    """
+
+    def __init__(self, base: str, strokes: Mapping[int, StrokedFrame], count: int) -> None:
+        self.strokes, self.count = strokes, count
+        self.frames_of = {
+            f: list(strokes[f].objects) for f in sorted(strokes) if strokes[f].objects
+        }
+        self.numbers = sorted({n for numbers in self.frames_of.values() for n in numbers})
+        self.first, self.last = min(self.frames_of, default=0), max(self.frames_of, default=0)
+        self._base = hashlib.sha256(f"{base} {self.numbers}".encode()).digest()
+        self.maps = np.full((2, count), NOTHING)
+        """uint64 [2, T]: keys of what each pass says of a frame, where it goes."""
+        self.results = np.full(count, NOTHING)
+        """uint64 [T]: keys of the frames' masks."""
+        frames = np.arange(count)
+        self._used = [frames >= self.first, frames < self.last]
+        if self.frames_of:
+            self._set_keys()
+        self._in_order = np.zeros(BACKGROUND + 1, np.uint8)
+        self._in_order[[*self.numbers, BACKGROUND]] = [*range(1, len(self.numbers) + 1), BACKGROUND]
+
+    def scribble(self, frame: int) -> np.ndarray | None:
+        """The strokes on a frame for a tracker that knows no numbers between the objects'."""
+        there = self.strokes.get(frame)
+        return None if there is None else self._in_order[there.labels]
+
+    def begin(self, way: int) -> int:
+        """The frame on which a pass begins."""
+        return self.first if way == FORWARD else self.last
+
+    def used(self, way: int) -> np.ndarray:
+        """bool [T]: the frames whose masks need what a pass says of them."""
+        return self._used[way]
+
+    def shares(self, frame: int) -> np.ndarray | None:
+        """As `forward_shares`; None where one pass alone tells."""
+        if not self.first <= frame < self.last:
+            return None
+        return forward_shares(self.frames_of, self.numbers, frame)
+
+    def _set_keys(self) -> None:
+        forward = [f for f in sorted(self.strokes) if f >= self.first]
+        backward = [f for f in sorted(self.strokes, reverse=True) if f <= self.last]
+        for frame, key in self._chain(PASSES[FORWARD], forward):
+            self.maps[FORWARD, frame:] = key
+        if self.last > 0:  # from frame 0 there is no way back
+            for frame, key in self._chain(PASSES[BACKWARD], backward):
+                self.maps[BACKWARD, : frame + 1] = key
+        neighbours = np.full(self.count, NOTHING)
+        for frame in self.frames_of:
+            if frame < self.last:
+                neighbours[frame : self.last] = _number(f"{self._neighbours(frame)}".encode())
+        told = np.where(self._used, self.maps, NOTHING)
+        mixed = told[0] * _ODD[0] ^ told[1] * _ODD[1] ^ neighbours * _ODD[2]
+        self.results = mixed ^ mixed >> _HALF | np.uint64(1)
+
+    def _chain(self, name: str, frames: Iterable[int]) -> Iterable[tuple[int, np.uint64]]:
+        """Keys of a pass from each of its stroked frames on: they hold all strokes so far."""
+        digest = self._base + name.encode()
+        for frame in frames:
+            digest = hashlib.sha256(digest + f" {frame} ".encode() + self.strokes[frame].digest)
+            digest = digest.digest()
+            yield frame, _number(digest)
+
+    def _neighbours(self, frame: int) -> list[tuple[int | None, int | None]]:
+        """Each object's strokes before and after, on which its share depends."""
+        return [_around(self.frames_of, number, frame) for number in self.numbers]
+
+
+class There:
+    """The keys of what there is, uint64: of what each pass said, [2, T], and of masks, [T]."""
+
+    def __init__(self, count: int = 0) -> None:
+        self.maps, self.results = np.full((2, count), NOTHING), np.full(count, NOTHING)
+
+    def fit(self, count: int) -> None:
+        """Let T be another number."""
+        old, kept = (self.maps, self.results), slice(0, min(count, len(self.results)))
+        self.maps, self.results = np.full((2, count), NOTHING), np.full(count, NOTHING)
+        self.maps[:, kept], self.results[kept] = old[0][:, kept], old[1][kept]
+
+
+def forward_shares(
+    frames_of: Mapping[int, Sequence[int]], numbers: Sequence[int], frame: int
+) -> np.ndarray:
+    """float32 [O]: how much the forward pass counts for each of these objects on a frame, 0 to 1.
+
+    frames_of: {frame: objects with a stroke on it}. With strokes on frames a <= frame < b it is
+    (b - frame) / (b - a); before an object's first stroke 0, from its last one on 1.
+    """
+    shares = np.ones(len(numbers), np.float32)
+    for index, number in enumerate(numbers):
+        a, b = _around(frames_of, number, frame)
+        if b is not None:
+            shares[index] = 0 if a is None else (b - frame) / (b - a)
+    return shares
+
+
+def to_bytes(maps: FrameMaps) -> np.ndarray:
+    """The objects' probabilities in 8 bits, uint8 [2 * O, h, w]: entire targets, then regions."""
+    objects = torch.cat([maps.entire[:-1], maps.reliable[:-1]])
+    return (objects * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def from_bytes(data: np.ndarray) -> FrameMaps:
+    """What `to_bytes` made, as far as it tells: background is left out (zeros)."""
+    halves = (torch.from_numpy(data).float() / 255).chunk(2)
+    return FrameMaps(*(torch.cat([x, torch.zeros_like(x[:1])]) for x in halves))
+
+
+def merge(forward: np.ndarray, backward: FrameMaps, shares: np.ndarray) -> FrameMaps:
+    """The weighted mean of both passes, per object; background is what no object is.
+
+    forward: as `to_bytes` made it. shares: float32 [O], of the forward pass. Background is the
+    product of 1 - p over the objects; then all channels are divided by their sum (as in the
+    docs/method.md's soft aggregation, which gives background the same product).
+    """
+    device = backward.entire.device
+    share = torch.from_numpy(shares).to(device)[:, None, None]
+    halves = (torch.from_numpy(forward).to(device).float() / 255).chunk(2)
+    return FrameMaps(*(_merge(f, b, share) for f, b in zip(halves, backward, strict=True)))
+
+
+def measure(maps: FrameMaps, threshold: float) -> Tensor:
+    """float32 [2, O]: mean probability and reliability of each object, NaN without a pixel.
+
+    With M the pixels where the object is the likeliest, p its probability and r that of its
+    reliable region: mean probability = sum_M p / |M|, and reliability = the sum of p over M where
+    r > threshold, divided by the sum of p over all of M.
+    threshold: `model.refine_threshold[0]`, above which the memory takes the region as reliable.
+    """
+    objects, reliable = maps.entire[:-1], maps.reliable[:-1]
+    likeliest = maps.entire.argmax(0)
+    own = likeliest == torch.arange(len(objects), device=likeliest.device)[:, None, None]
+    inside = objects * own
+    pixels, mass = own.sum((1, 2)), inside.sum((1, 2))
+    carried = (inside * (reliable > threshold)).sum((1, 2))
+    return torch.stack([mass / pixels, carried / mass])
+
+
+def _merge(forward: Tensor, backward: Tensor, share: Tensor) -> Tensor:
+    """[O, h, w] and [O + 1, h, w] -> [O + 1, h, w]."""
+    objects = share * forward + (1 - share) * backward[:-1]
+    prob = torch.cat([objects, (1 - objects).prod(0, keepdim=True)])
+    return prob / prob.sum(0)
+
+
+def _around(
+    frames_of: Mapping[int, Sequence[int]], number: int, frame: int
+) -> tuple[int | None, int | None]:
+    """The last frame with a stroke on an object up to a frame, and the first after it."""
+    stroked = [f for f, numbers in frames_of.items() if number in numbers]
+    before = max((f for f in stroked if f <= frame), default=None)
+    return before, min((f for f in stroked if f > frame), default=None)
+
+
+def _number(data: bytes) -> np.uint64:
+    """A key that is never `NOTHING`."""
+    return np.frombuffer(hashlib.sha256(data).digest()[:8], "<u8")[0] | np.uint64(1)
