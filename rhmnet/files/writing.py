@@ -125,6 +125,15 @@ def write_torch(path: str | Path, content: Any) -> None:
         torch.save(content, file)
 
 
+def torch_bytes(content: Any) -> bytes:
+    """What `torch.save` makes of tensors and plain values."""
+    import torch
+
+    data = io.BytesIO()
+    torch.save(content, data)
+    return data.getvalue()
+
+
 def add_line(path: str | Path, line: str, lasting: bool = False) -> None:
     """Add a line to a file's end, which is as before where that fails; its folder is made.
 

@@ -29,7 +29,7 @@ import torch
 from rhmnet.errors import InputError
 from rhmnet.files.images import read_labels, write_mask
 from rhmnet.files.reading import parse_json
-from rhmnet.files.writing import add_line, remove, remove_unfinished, write_bytes
+from rhmnet.files.writing import add_line, remove, remove_unfinished, torch_bytes, write_bytes
 from rhmnet.structures import FrameMaps, TrackedFrame
 from rhmnet.tools.segment.plan import BACKWARD, FORWARD, NOTHING, PASSES, There
 from rhmnet.tools.segment.propagation import At, Told, Write
@@ -343,9 +343,7 @@ class Project:
                 del self._fresh[name]
 
     def _pack(self, name: str, content: dict[str, Any]) -> None:
-        data = io.BytesIO()
-        torch.save(content, data)
-        body = data.getvalue()
+        body = torch_bytes(content)
         self._blobs.write(name, zlib.crc32(body).to_bytes(4, "little") + body)
 
     def _unpack(self, name: str, device: torch.device) -> dict[str, Any] | None:
