@@ -43,7 +43,7 @@ _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _END, _EXIF_SEGMENT, _STANDALONE = 0xD9, 0xE1, (0x01, 0xD8)
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _EXIF = b"Exif\0\0"
-UPRIGHT = 1
+_UPRIGHT = 1
 _TURN_RIGHT, _TURN_LEFT, _HALF = (
     cv2.ROTATE_90_CLOCKWISE,
     cv2.ROTATE_90_COUNTERCLOCKWISE,
@@ -193,7 +193,7 @@ class JpegHeader(NamedTuple):
 
 def inspect_jpeg(data: bytes | mmap.mmap, size_only: bool = False) -> JpegHeader:
     """Walk through the segments up to the end, or up to the one with the size."""
-    size, turn, place = (0, 0), UPRIGHT, 2
+    size, turn, place = (0, 0), _UPRIGHT, 2
     while match := _MARKER.search(data, place):
         place = match.end()
         code = data[place - 1]
@@ -208,7 +208,7 @@ def inspect_jpeg(data: bytes | mmap.mmap, size_only: bool = False) -> JpegHeader
             size = struct.unpack_from(">HH", data, place + 3)
             if size_only:
                 break
-        elif code == _EXIF_SEGMENT and data[place + 2 : place + 8] == _EXIF and turn == UPRIGHT:
+        elif code == _EXIF_SEGMENT and data[place + 2 : place + 8] == _EXIF and turn == _UPRIGHT:
             turn = _exif_orientation(bytes(data[place + 8 : place + length]))
         place += max(length, 2)
     return JpegHeader(size, turn, whole=False)
@@ -220,7 +220,7 @@ def stored_orientation(data: bytes | mmap.mmap) -> int:
         return _exif_orientation(_png_exif(data))
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _exif_orientation(_webp_exif(data))
-    return UPRIGHT
+    return _UPRIGHT
 
 
 def _webp_exif(data: bytes | mmap.mmap) -> bytes:
@@ -241,8 +241,8 @@ def _exif_orientation(tiff: bytes) -> int:
         exif.load(tiff)
         value = exif.get(ExifTags.Base.Orientation)
     except Exception:  # of damaged bytes Pillow raises anything
-        return UPRIGHT
-    return value if value in range(1, 9) else UPRIGHT
+        return _UPRIGHT
+    return value if value in range(1, 9) else _UPRIGHT
 
 
 def swaps_sides(orientation: int) -> bool:

@@ -13,8 +13,7 @@ from rhmnet.errors import InputError
 from rhmnet.files.painting import Ground, NotClear, Separated
 from rhmnet.labels import BACKGROUND, davis_palette
 
-NONE = "none"
-"""The name for: no colour is the background's."""
+_NONE = "none"  # the name for: no colour is the background's
 _HUES = (  # up to which hue, of 360: its name, and those of its dark and of its pale shades
     (15, "red", "dark red", "pink"),
     (45, "orange", "brown", "orange"),
@@ -52,7 +51,7 @@ class Legend:
         Those of DAVIS' palette (up to `tolerance` in each channel), where all are in it; else those
         that a colour has already, or the next ones.
         """
-        davis = davis_numbers(colours, tolerance)
+        davis = _davis_numbers(colours, tolerance)
         if davis is not None and not self.by_order:
             self._add(colours, davis)
             return davis
@@ -127,7 +126,7 @@ def _background_of(
     """Which of the colours are the background's; raises NotClear where that is open."""
     colours, total = found.colours, len(found.colours)
     if options.background_color is not None:
-        wanted = parse_colour(options.background_color)
+        wanted = _parse_colour(options.background_color)
         if wanted is None:
             return []
         said = options.background_color.strip().lower()
@@ -138,8 +137,8 @@ def _background_of(
             told = f"--background-color {options.background_color} is none of its colours"
             raise NotClear(_listed(found, names, told))
         return [int(off.argmin())]
-    greys = [n for n in range(total) if is_grey(colours[n])]
-    davis = davis_numbers(colours, _tolerance(ground))
+    greys = [n for n in range(total) if _is_grey(colours[n])]
+    davis = _davis_numbers(colours, _tolerance(ground))
     if not greys or (davis and set(range(1, max(davis))) <= set(davis)):
         return []
     if ground.kind == "layer":
@@ -159,12 +158,12 @@ def _listed(found: Separated, names: list[str], why: str, remedy: str = "COLOUR"
     """A message that shows the colours and the option that settles it."""
     counts = np.bincount(found.index.ravel(), minlength=len(names) + 1)[1:]
     colours = ", ".join(
-        f"{name.split(' #')[0]} {hex_of(colour)} ({count} pixels)"
+        f"{name.split(' #')[0]} {_hex_of(colour)} ({count} pixels)"
         for name, colour, count in zip(names, found.colours, counts, strict=True)
     )
     return (
         f"{why}; found {colours}; say which is the background's by --background-color {remedy}, "
-        f"or that none is by --background-color {NONE}"
+        f"or that none is by --background-color {_NONE}"
     )
 
 
@@ -173,7 +172,7 @@ def _tolerance(ground: Ground) -> int:
     return 12 if ground.lossy else 2
 
 
-def davis_numbers(colours: np.ndarray, tolerance: int) -> list[int] | None:
+def _davis_numbers(colours: np.ndarray, tolerance: int) -> list[int] | None:
     """Their labels in DAVIS' palette, where all are in it."""
     numbers = [davis_number(colour, tolerance) for colour in colours]
     return None if None in numbers or len(set(numbers)) < len(numbers) else numbers
@@ -183,20 +182,20 @@ def names_of(colours: np.ndarray) -> list[str]:
     """What to call colours, uint8 [N, 3]: plain names, with hex digits where two share one."""
     plain = [_plain(colour) for colour in colours.astype(np.float32)]
     return [
-        name if plain.count(name) == 1 else f"{name} {hex_of(colour)}"
+        name if plain.count(name) == 1 else f"{name} {_hex_of(colour)}"
         for name, colour in zip(plain, colours, strict=True)
     ]
 
 
-def hex_of(colour: np.ndarray) -> str:
-    """As in #ff0000, which `parse_colour` reads."""
+def _hex_of(colour: np.ndarray) -> str:
+    """As in #ff0000, which `_parse_colour` reads."""
     return "#" + "".join(f"{int(channel):02x}" for channel in colour)
 
 
-def parse_colour(text: str) -> np.ndarray | None:
+def _parse_colour(text: str) -> np.ndarray | None:
     """uint8 [3] of `white`, `#ff8800` or `rgb(255, 136, 0)`; None of `none`."""
     word = text.strip().lower()
-    if word == NONE:
+    if word == _NONE:
         return None
     word = _WEB.get(word, word)
     try:
@@ -204,11 +203,11 @@ def parse_colour(text: str) -> np.ndarray | None:
     except ValueError:
         raise InputError(
             f"--background-color {text!r}: no colour; expected a name as white, a value as "
-            f"#ff8800, or {NONE} where no stroke is the background's"
+            f"#ff8800, or {_NONE} where no stroke is the background's"
         ) from None
 
 
-def is_grey(colour: np.ndarray) -> bool:
+def _is_grey(colour: np.ndarray) -> bool:
     """Whether a colour, [3], is a grey or white; black is neither."""
     low, high = int(colour.min()), int(colour.max())
     return high - low <= _GREY_SPREAD and high >= _GREY_LEAST
@@ -222,9 +221,9 @@ def davis_number(colour: np.ndarray, tolerance: int) -> int | None:
 
 
 def _plain(colour: np.ndarray) -> str:
-    if not is_grey(colour) and colour.max() < 40:
+    if not _is_grey(colour) and colour.max() < 40:
         return "black"
-    if is_grey(colour):
+    if _is_grey(colour):
         return "white" if colour.min() >= 216 else "grey"
     high, low = float(colour.max()), float(colour.min())
     hue = colorsys.rgb_to_hsv(*(colour / 255).tolist())[0] * 360

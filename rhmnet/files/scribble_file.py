@@ -239,7 +239,7 @@ def _is_davis(colours: np.ndarray) -> np.ndarray:
 
 def _ground_of(colours: np.ndarray, frame: np.ndarray | None, lossy: bool) -> Ground:
     try:
-        return find_ground(colours, frame, lossy)
+        return _find_ground(colours, frame, lossy)
     except NotClear as error:
         if frame is not None and frame.shape != colours.shape:
             sizes = (f"{shape[1]}x{shape[0]}" for shape in (colours.shape, frame.shape))
@@ -263,7 +263,7 @@ def _grey_labels(colours: np.ndarray) -> np.ndarray | None:
     return values.copy() if 0 < painted.max(initial=0) < _DARKEST_PAINT else None
 
 
-def find_ground(picture: np.ndarray, frame: np.ndarray | None, lossy: bool) -> Ground:
+def _find_ground(picture: np.ndarray, frame: np.ndarray | None, lossy: bool) -> Ground:
     """The ground of an opaque picture: whichever explains most of its pixels.
 
     picture: uint8 [H, W, 3]; frame: the same size, or None where it is not known. lossy: whether

@@ -59,7 +59,7 @@ def new_file(path: str | Path) -> Iterator[BinaryIO]:
                 raw.sync()
         except BaseException:
             if raw.failed is not None:  # whatever became of it on its way through a library
-                raise refusal(path, raw.failed) from None
+                raise _refusal(path, raw.failed) from None
             raise
 
 
@@ -203,7 +203,7 @@ def refused_by_name(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise refusal(path, error) from None
+        raise _refusal(path, error) from None
 
 
 def no_link(path: str, flags: int) -> int:
@@ -211,7 +211,7 @@ def no_link(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
-def refusal(path: str | Path, error: OSError) -> InputError:
+def _refusal(path: str | Path, error: OSError) -> InputError:
     """What to tell of an OSError at `path`."""
     remedy = _REMEDIES.get(error.errno, _OTHERWISE)
     return InputError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")
