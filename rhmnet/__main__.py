@@ -56,7 +56,7 @@ COMMANDS = (
     ),
     Command(
         "scribbles check",
-        "tools.scribbles.check.check_command",
+        "tools.scribbles.check",
         "what is wrong with scribbles, and how to mend it",
         "datasets --sheet strokes.png",
     ),

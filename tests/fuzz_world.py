@@ -80,9 +80,7 @@ COMMANDS = {
         "lists/lines.svg out/a.bmp --size 36x24",
         ("lists/lines.svg",),
     ),
-    "check": Command(
-        "rhmnet.tools.scribbles.check.check_command", "DAVIS --sheet out/sheet.png", DAVIS_FILES
-    ),
+    "check": Command("rhmnet.tools.scribbles.check", "DAVIS --sheet out/sheet.png", DAVIS_FILES),
     "score": Command(
         "rhmnet.evaluation.report",
         "masks DAVIS --year 17 --workers 1 --out out/scores",

@@ -15,7 +15,7 @@ from rhmnet.data.youtube import open_youtube_vos, read_late_prompt
 from rhmnet.errors import InputError
 from rhmnet.evaluation.scoring import Reading, score_folder, score_objects
 from rhmnet.files.images import write_mask
-from rhmnet.tools.scribbles.check.trees import check_root
+from rhmnet.tools.scribbles.check import check_root
 from rhmnet.tools.scribbles.masks import video_jobs
 
 SHAPE = (32, 48)

@@ -33,9 +33,9 @@ from rhmnet.files.images import write_map
 from rhmnet.tools import synthetic as trees
 from rhmnet.tools.clips import ClipRecipe, write_clips
 from rhmnet.tools.clips.cut_outs import map_stills
+from rhmnet.tools.scribbles import check as check_command
 from rhmnet.tools.scribbles import convert as convert_command
 from rhmnet.tools.scribbles import make as make_command
-from rhmnet.tools.scribbles.check import check_command
 from rhmnet.tools.segment import overlay_video, segment_command
 
 SIZE = (48, 64)

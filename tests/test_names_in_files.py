@@ -12,8 +12,7 @@ from rhmnet.data.coco import CocoScribbles
 from rhmnet.data.youtube import open_youtube_vos
 from rhmnet.errors import InputError
 from rhmnet.files.reading import read_list
-from rhmnet.tools.scribbles.arrange import arrange
-from rhmnet.tools.scribbles.check.trees import check_root
+from rhmnet.tools.scribbles.check import arrange, check_root
 from rhmnet.tools.scribbles.json_formats import read_davis
 from rhmnet.tools.scribbles.masks import coco_jobs
 

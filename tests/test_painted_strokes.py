@@ -17,7 +17,7 @@ from rhmnet.errors import InputError
 from rhmnet.files.legend import Legend, PaintOptions, names_of
 from rhmnet.files.scribble_file import UnderstoodStrokes, read_strokes_file, straightened
 from rhmnet.labels import davis_palette
-from rhmnet.tools.scribbles.check.trees import check_own
+from rhmnet.tools.scribbles.check import check_own
 from rhmnet.tools.scribbles.convert import ConvertOptions, convert
 
 SIZE = (120, 160)

@@ -17,8 +17,7 @@ from rhmnet.data.davis import open_davis_training, read_prompt
 from rhmnet.data.youtube import open_youtube_training
 from rhmnet.errors import InputError
 from rhmnet.files.images import read_labels, write_map
-from rhmnet.tools.scribbles.arrange import arrange
-from rhmnet.tools.scribbles.check.trees import check_own, check_root
+from rhmnet.tools.scribbles.check import arrange, check_own, check_root
 
 COCO_NAMES = ("a", "b mit ö")
 VIDEO, YOUTUBE_VIDEO = "bär", "0a1b2c3d4e"

@@ -99,11 +99,16 @@ class YoutubeVideo(NamedTuple):
         return max(item.number for item in self.objects)
 
     def appearances(self) -> dict[str, list[int]]:
-        """{frame: numbers of the objects that appear there}, in order of frames."""
-        frames: dict[str, list[int]] = {}
-        for item in sorted(self.objects, key=lambda item: (natural_key(item.first), item.number)):
-            frames.setdefault(item.first, []).append(item.number)
-        return frames
+        """`appearances_of` its objects."""
+        return appearances_of(self.objects)
+
+
+def appearances_of(objects: Sequence[Object]) -> dict[str, list[int]]:
+    """{frame: numbers of the objects that appear there}, in order of frames."""
+    frames: dict[str, list[int]] = {}
+    for item in sorted(objects, key=lambda item: (natural_key(item.first), item.number)):
+        frames.setdefault(item.first, []).append(item.number)
+    return frames
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ class YoutubeVos(YoutubeFolder):
 
     def video(self, name: str) -> YoutubeVideo:
         """Find a video's files. Raises InputError that names what is missing."""
-        objects, wanted = self._objects(name)
+        objects, wanted = self.objects(name)
         folder = self._images / name
         images = by_stem(folder, FRAME_SUFFIXES)
         missing = [frame for frame in wanted if frame not in images]
@@ -185,7 +190,7 @@ class YoutubeVos(YoutubeFolder):
         every = self.every_image(self.part)
         return every if self.all_frames and every.is_dir() else self.images(self.part)
 
-    def _objects(self, name: str) -> tuple[tuple[Object, ...], list[str]]:
+    def objects(self, name: str) -> tuple[tuple[Object, ...], list[str]]:
         """A video's objects, and the frames of any of them, in order."""
         where = f"{self._meta_path}: video {name}"
         objects, frames = [], set()

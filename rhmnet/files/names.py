@@ -74,6 +74,19 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
+def given_or_below(path: Path, root: Path, what: str) -> Path:
+    """A path as it was given, from the current folder, or else below `root`.
+
+    what: for the message. Raises InputError that names both places where neither is there.
+    """
+    places = [path] if path.is_absolute() else [path, root / path]
+    for found in places:
+        if os.path.exists(found):  # a name that no file system holds is not there
+            return found
+    looked = " and ".join(map(str, places))
+    raise InputError(f"{looked}: no such file or folder; expected {what}")
+
+
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is a system's or an editor's own.
 

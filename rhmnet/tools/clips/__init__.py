@@ -32,12 +32,12 @@ from rhmnet.data.youtube import FRAME_SPACING, YoutubeFolder
 from rhmnet.errors import InputError, say
 from rhmnet.files.concurrency import LOCK, alone_in, in_processes, usable_cores
 from rhmnet.files.images import write_map, write_mask
+from rhmnet.files.names import given_or_below
 from rhmnet.files.reading import read_json
 from rhmnet.files.writing import move, refused_by_name, remove, write_encoded, write_json
 from rhmnet.runtime.command import MOST_WORKERS, CommandParser, whole
 from rhmnet.tools.clips.cut_outs import Picture, Still, coco_stills, map_stills
 from rhmnet.tools.clips.moving_scene import ClipScene, render, sample_scene, shows_everything
-from rhmnet.tools.scribbles.arrange import given_place
 from rhmnet.tools.scribbles.hand import HandOptions, draw_scribble
 from rhmnet.tools.scribbles.make import check_stamp
 from rhmnet.tools.scribbles.masks import VOID
@@ -105,14 +105,14 @@ def _stills(arguments: argparse.Namespace) -> list[Still]:
     if arguments.annotations is not None:
         if arguments.masks is not None:
             raise InputError("--annotations and --masks: give one of them")
-        annotations = given_place(arguments.annotations, root, "--annotations")
+        annotations = given_or_below(arguments.annotations, root, "--annotations")
         return coco_stills(annotations, images)
     return map_stills(_place(root, arguments.masks, "masks", "--masks, label maps"), images)
 
 
 def _place(root: Path, given: Path | None, usual: str, what: str) -> Path:
     """The folder that an option names, from here or from that of the stills; else the usual one."""
-    return root / usual if given is None else given_place(given, root, what)
+    return root / usual if given is None else given_or_below(given, root, what)
 
 
 def _parser(prog: str) -> CommandParser:

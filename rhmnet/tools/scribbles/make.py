@@ -33,20 +33,13 @@ from rhmnet.data.youtube import YoutubeFolder
 from rhmnet.errors import InputError, say
 from rhmnet.files.concurrency import LOCK, alone_in, in_processes, usable_cores
 from rhmnet.files.images import is_cut_off, write_map
+from rhmnet.files.names import given_or_below
 from rhmnet.files.reading import read_json, read_list
-from rhmnet.files.writing import TEMPORARY, remove, remove_unfinished, write_json
+from rhmnet.files.writing import TEMPORARY, link_or_copy, remove, remove_unfinished, write_json
 from rhmnet.labels import MAX_OBJECTS
 from rhmnet.runtime.command import MOST_WORKERS, CommandParser, Number, whole
-from rhmnet.tools.scribbles.arrange import given_place, place
+from rhmnet.tools.scribbles import masks
 from rhmnet.tools.scribbles.hand import HandOptions, draw_scribble
-from rhmnet.tools.scribbles.masks import (
-    CocoJob,
-    MapJob,
-    MaskJob,
-    coco_jobs,
-    folder_jobs,
-    video_jobs,
-)
 
 VERSION = 1
 """Of the strokes: raised whenever the same seed and options give other bytes than before."""
@@ -96,18 +89,18 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet scribbles make")
 def _coco(arguments: argparse.Namespace) -> None:
     folder, images = CocoFolder(arguments.root), arguments.images
     named = "--annotations, instances_*.json"
-    annotations = given_place(arguments.annotations, folder.root, named)
+    annotations = given_or_below(arguments.annotations, folder.root, named)
     if images is not None:
-        images = given_place(images, folder.root, "--images, the folder of the JPEGs")
+        images = given_or_below(images, folder.root, "--images, the folder of the JPEGs")
         if not images.is_dir():
             raise InputError(f"{images}: no folder; --images names the folder of the JPEGs")
-    jobs = coco_jobs(annotations, images, arguments.max_objects, arguments.options.min_area)
+    jobs = masks.coco_jobs(annotations, images, arguments.max_objects, arguments.options.min_area)
     selection = {"max_objects": arguments.max_objects, "annotations": arguments.annotations.name}
     sets = [f"s{index}/" for index in range(arguments.sets)] if arguments.sets > 1 else [""]
     made = _run(arguments, jobs, [folder.scribbles / one for one in sets], **selection)
     count = write_coco_list(folder.list_file, jobs, made, sets)
     if images is not None and not folder.images.exists():
-        place(images, folder.images, copy=False)
+        link_or_copy(images, folder.images, copy=False)
     each = f", {len(sets)} times each" if len(sets) > 1 else ""
     left = len(jobs) - count
     say(f"{folder.list_file} lists {count} images{each}; {left} have no object to scribble on")
@@ -124,15 +117,15 @@ def _davis(arguments: argparse.Namespace) -> None:
     if split == "train":
         if arguments.sets > 1:
             raise InputError("--sets: training reads one set; give it with --split val")
-        _run(arguments, video_jobs(folder.annotations, videos), [folder.train_scribbles])
+        _run(arguments, masks.video_jobs(folder.annotations, videos), [folder.train_scribbles])
     else:
-        jobs = video_jobs(folder.annotations, videos, first_only=True)
+        jobs = masks.video_jobs(folder.annotations, videos, first_only=True)
         _run(arguments, jobs, [folder.valid_scribbles(k) for k in range(arguments.sets)])
 
 
 def _youtube(arguments: argparse.Namespace) -> None:
     folder, split = YoutubeFolder(arguments.root), arguments.split
-    jobs = video_jobs(folder.annotations(split), appearing=split == "valid")
+    jobs = masks.video_jobs(folder.annotations(split), appearing=split == "valid")
     _run(arguments, jobs, [folder.scribbles(split)])
 
 
@@ -141,7 +134,7 @@ def _folder(arguments: argparse.Namespace) -> None:
     if root.resolve().is_relative_to(arguments.masks.resolve()):
         raise InputError(f"{root}: lies among the masks, and would be taken for one; name another")
     folders = [root] if sets == 1 else [root.with_name(f"{root.name}{i}") for i in range(sets)]
-    jobs = folder_jobs(arguments.masks, arguments.num_objects)
+    jobs = masks.folder_jobs(arguments.masks, arguments.num_objects)
     selection = {"num_objects": arguments.num_objects, "masks": arguments.masks.resolve().name}
     _run(arguments, jobs, folders, **selection)
 
@@ -218,7 +211,7 @@ def _common_options() -> CommandParser:
 
 
 def make_scribbles(
-    jobs: Sequence[MaskJob],
+    jobs: Sequence[masks.MaskJob],
     folders: Sequence[Path],
     recipe: ScribbleRecipe,
     workers: int = 1,
@@ -248,7 +241,7 @@ def make_scribbles(
 
 
 def _make_all(
-    jobs: Sequence[MaskJob], folders: Sequence[Path], recipe: ScribbleRecipe, workers: int
+    jobs: Sequence[masks.MaskJob], folders: Sequence[Path], recipe: ScribbleRecipe, workers: int
 ) -> list[Made]:
     images = sum(len(job.names) for job in jobs)
     if images * len(folders) < FEW_IMAGES:
@@ -267,7 +260,7 @@ def _make_all(
 
 
 def write_coco_list(
-    path: Path, jobs: Sequence[CocoJob], made: Sequence[Made], sets: Sequence[str] = ("",)
+    path: Path, jobs: Sequence[masks.CocoJob], made: Sequence[Made], sets: Sequence[str] = ("",)
 ) -> int:
     """Write COCO_scribbles.json for the images that have scribbles; returns their number.
 
@@ -323,7 +316,7 @@ def _is_foreign(folder: Path) -> bool:
 
 
 def _make_chunk(
-    chunk: list[tuple[int, MaskJob]], folders: tuple[Path, ...], recipe: ScribbleRecipe
+    chunk: list[tuple[int, masks.MaskJob]], folders: tuple[Path, ...], recipe: ScribbleRecipe
 ) -> list[tuple[int, list[Made]]]:
     return [(i, list(_make(job, folders, recipe))) for i, job in chunk]
 
@@ -332,8 +325,8 @@ def _is_there(path: Path) -> bool:
     return path.is_file() and not is_cut_off(path)
 
 
-def _make(job: MaskJob, folders: tuple[Path, ...], recipe: ScribbleRecipe) -> Iterator[Made]:
-    if isinstance(job, MapJob):
+def _make(job: masks.MaskJob, folders: tuple[Path, ...], recipe: ScribbleRecipe) -> Iterator[Made]:
+    if isinstance(job, masks.MapJob):
         wanted = [folder / f"{name}.bmp" for folder in folders for name in job.names]
         if all(map(_is_there, wanted)):
             yield from (Made(name, None, 0) for name in job.names)
