@@ -15,27 +15,27 @@ from __future__ import annotations
 
 import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 
+import argparse
 from pathlib import Path
 
 import rhmnet
-from rhmnet.data.davis import open_davis, parse_year
+from rhmnet.data.davis import DAVIS, open_davis, parse_year
 from rhmnet.errors import say
-from rhmnet.evaluation.benchmarks import DavisEvaluation
-from rhmnet.evaluation.command import choose_device, choose_groups, parse_davis
+from rhmnet.evaluation.benchmarks import DavisEvaluation, choose_groups, davis_parser, parse
 from rhmnet.evaluation.manifest import made_by
 from rhmnet.evaluation.report import build_report, format_report, write_report
 from rhmnet.evaluation.scoring import reading_of, select
-from rhmnet.evaluation.weights import choose_network
+from rhmnet.evaluation.tracking import choose_device, choose_network
 from rhmnet.runtime.command import run_command
 from rhmnet.runtime.processes import join_processes
 from rhmnet.tracker import settle_precision
 
 
 def main() -> None:
-    args = parse_davis(__doc__)
+    args = parse_arguments()
     network = choose_network(args)
     config, checkpoint = network.config, network.checkpoint
-    data_root = args.data_root or Path(config.data.root) / "DAVIS"
+    data_root = args.data_root or Path(config.data.root) / DAVIS
     davis = open_davis(data_root, parse_year(args.year) if args.year else None, args.set)
     names = select(davis.names(), args.start, args.end, args.video_name)
     groups = choose_groups(davis, args.groups, args.mask_init)
@@ -66,6 +66,15 @@ def main() -> None:
     say(f"{name}, {len(names)} videos, {config.test.precision}: {evaluation.reading.value}")
     print(format_report(report))
     say("wrote {} {}".format(*write_report(report, evaluation.folder)))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The release's options, and ours."""
+    parser = davis_parser(__doc__)
+    add = parser.add_argument
+    add("--groups", help="scribble sets, as 0,2 or 0-4 (default: all there are)")
+    add("--mask_init", action="store_true", help="start from the first dense mask, not strokes")
+    return parse(parser)
 
 
 if __name__ == "__main__":

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 
+import argparse
 from pathlib import Path
 
 import rhmnet
-from rhmnet.data.youtube import open_youtube_vos
+from rhmnet.config import STRIDE
+from rhmnet.data.youtube import SETS, YOUTUBE, open_youtube_vos
 from rhmnet.errors import say
-from rhmnet.evaluation.benchmarks import YoutubeEvaluation
-from rhmnet.evaluation.command import choose_device, parse_youtube
+from rhmnet.evaluation.benchmarks import YoutubeEvaluation, evaluation_parser, parse
 from rhmnet.evaluation.manifest import made_by
 from rhmnet.evaluation.report import (
     build_youtube_report,
@@ -33,17 +34,17 @@ from rhmnet.evaluation.report import (
     youtube_rows,
 )
 from rhmnet.evaluation.scoring import select
-from rhmnet.evaluation.weights import choose_network
-from rhmnet.runtime.command import run_command
+from rhmnet.evaluation.tracking import choose_device, choose_network
+from rhmnet.runtime.command import run_command, whole
 from rhmnet.runtime.processes import join_processes
 from rhmnet.tracker import settle_precision
 
 
 def main() -> None:
-    args = parse_youtube(__doc__)
+    args = parse_arguments()
     network = choose_network(args)
     config, checkpoint = network.config, network.checkpoint
-    data_root = args.data_root or Path(config.data.root) / "Youtube-VOS"
+    data_root = args.data_root or Path(config.data.root) / YOUTUBE
     tree = open_youtube_vos(data_root, args.set, args.all_frames)
     with join_processes(choose_device(args.device, args.gpu)) as processes:
         config = settle_precision(config, processes.device)
@@ -76,6 +77,23 @@ def main() -> None:
         say(f"no scores: no dense annotations under {tree.root / tree.part}/Annotations")
     if args.zip:
         say(evaluation.pack())
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The release's options, and ours."""
+    data_root = "the YouTube-VOS folder (default: Youtube-VOS under data.root)"
+    parser = evaluation_parser(__doc__, data_root)
+    add = parser.add_argument
+    add("--set", choices=SETS, default="val", help="part of the data (default val)")
+    add(
+        "--size",
+        type=whole(STRIDE, 8192),
+        help="track wider frames at this width, pixels (default: as is)",
+    )
+    add("--all_frames", action="store_true", help="track through all images, also between masks")
+    zip_help = "the zip for the server, when all videos are tracked (default: written)"
+    add("--zip", action=argparse.BooleanOptionalAction, default=True, help=zip_help)
+    return parse(parser)
 
 
 if __name__ == "__main__":

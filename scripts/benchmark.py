@@ -48,7 +48,7 @@ from rhmnet.accelerate import fastest_precision, prepare_for_tracking
 from rhmnet.checkpoint import DEFAULT_CONFIG, SMALL
 from rhmnet.config import AUTO, PRECISIONS, STRIDE, override
 from rhmnet.errors import InputError, say
-from rhmnet.evaluation.weights import build_untrained
+from rhmnet.evaluation.tracking import build_untrained
 from rhmnet.files.source import open_source
 from rhmnet.files.writing import write_json
 from rhmnet.inputs import network_size

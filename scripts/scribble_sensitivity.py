@@ -38,12 +38,11 @@ from rhmnet.bounds import MOST_SEED
 from rhmnet.config import STRIDE
 from rhmnet.data.davis import Davis, open_davis, parse_year, read_prompt
 from rhmnet.errors import InputError, say
-from rhmnet.evaluation.benchmarks import DavisEvaluation
-from rhmnet.evaluation.command import choose_device, davis_parser, parse
+from rhmnet.evaluation.benchmarks import DavisEvaluation, davis_parser, parse
 from rhmnet.evaluation.manifest import made_by
 from rhmnet.evaluation.report import VideoScores, global_row, object_rows
 from rhmnet.evaluation.scoring import reading_of, select
-from rhmnet.evaluation.weights import choose_network
+from rhmnet.evaluation.tracking import choose_device, choose_network
 from rhmnet.files.concurrency import alone_in
 from rhmnet.files.images import write_map
 from rhmnet.files.writing import make_folder, refused_by_name, remove, write_json

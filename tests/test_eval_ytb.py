@@ -19,7 +19,7 @@ from small import OVERRIDES, small_config, small_model
 
 import rhmnet
 from rhmnet.errors import InputError
-from rhmnet.evaluation import weights
+from rhmnet.evaluation import tracking
 from rhmnet.files.images import read_image, read_labels
 from rhmnet.tools.synthetic import write_trees
 
@@ -92,7 +92,7 @@ def recorder(monkeypatch):
     monkeypatch.setattr(rhmnet, "Tracker", Recorder)
     monkeypatch.setattr(Recorder, "calls", [])
     # it needs no network
-    monkeypatch.setattr(weights, "build_untrained", lambda config: torch.nn.Identity())
+    monkeypatch.setattr(tracking, "build_untrained", lambda config: torch.nn.Identity())
     return Recorder
 
 

@@ -26,7 +26,7 @@ from small import made_up_video, small_config, small_model
 
 import rhmnet
 from rhmnet.errors import InputError
-from rhmnet.evaluation import report, weights
+from rhmnet.evaluation import report, tracking
 from rhmnet.files import writing
 from rhmnet.files.concurrency import LOCK, WriteBehind
 from rhmnet.files.images import write_map
@@ -161,7 +161,7 @@ def command(
         words = [str(davis / "Annotations" / "480p"), str(davis), "--workers", "1", "--out"]
         return lambda _, out: report.main([*words, str(out)])
     monkeypatch.setattr(rhmnet, "Tracker", Nothing)
-    monkeypatch.setattr(weights, "build_untrained", lambda config: torch.nn.Identity())
+    monkeypatch.setattr(tracking, "build_untrained", lambda config: torch.nn.Identity())
     return evaluation(request.param, tiny_trees)
 
 

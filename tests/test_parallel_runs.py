@@ -19,13 +19,13 @@ from small import made_up_video, small_config, small_model
 
 import rhmnet
 from rhmnet.errors import InputError
-from rhmnet.evaluation import weights
+from rhmnet.evaluation import tracking
 from rhmnet.tools.scribbles import make as make_command
 from rhmnet.tools.segment import segment_command
 
 VIDEOS = ("ant", "bee", "cow", "dog")
 SECONDS = 120
-PRELOADED = ["torch", "cv2", "rhmnet.tools.segment.segment_command", "rhmnet.evaluation.command"]
+PRELOADED = ["torch", "cv2", "rhmnet.tools.segment.segment_command", "rhmnet.evaluation.benchmarks"]
 """So that not every process takes seconds to begin."""
 
 
@@ -60,7 +60,7 @@ def _run(work: Callable, arguments: tuple, number: int, barrier: Barrier, answer
 
 def evaluate(root: Path, out: Path, start: int, end: int) -> None:
     """eval_davis.py with a tracker that knows the answers."""
-    rhmnet.Tracker, weights.build_untrained = FakeTracker, lambda config: torch.nn.Identity()
+    rhmnet.Tracker, tracking.build_untrained = FakeTracker, lambda config: torch.nn.Identity()
     sys.argv = [
         *("eval_davis.py", "--data-root", str(root), "--save_path", str(out), "--overlay"),
         *("--checkpoint", "random", "--device", "cpu", "--start", str(start), "--end", str(end)),

@@ -1,4 +1,4 @@
-"""The evaluations on DAVIS and YouTube-VOS, and the score of a network while it is being trained.
+"""The evaluations on DAVIS and YouTube-VOS, their options, and the score of a run in training.
 
 DAVIS: every video from every scribble set, scored like the official package. YouTube-VOS: objects
 that appear late, scores where there are dense masks, and the zip that the server takes.
@@ -6,14 +6,18 @@ that appear late, scores where there are dense masks, and the zip that the serve
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Callable, Iterable, Sequence
+import argparse
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
 
+from rhmnet.bounds import short
+from rhmnet.checkpoint import DEFAULT_CONFIG
 from rhmnet.config import Config
 from rhmnet.data.davis import DAVIS, Davis, DavisError, open_davis, read_prompt
 from rhmnet.data.sources import Prompt
@@ -32,9 +36,23 @@ from rhmnet.evaluation.scoring import (
 from rhmnet.evaluation.tracking import Evaluation, Task
 from rhmnet.files.writing import new_file, remove
 from rhmnet.model import RHMNet
+from rhmnet.runtime.command import CommandParser, whole
 from rhmnet.runtime.processes import Processes
 from rhmnet.tracker import Tracker
 
+_CONFIG = (
+    "name under configs/, or a YAML file: names the run, holds test.*, and all else where weights "
+    f"carry no configuration (default: what they carry, else {DEFAULT_CONFIG})"
+)
+_LAST = (
+    " (default: the last; --checkpoint names another file)",
+    " (default: `--checkpoint small`)",
+)
+_CHECKPOINT = (
+    "a file of weights instead; `small` for the network that comes with the project, `random` for "
+    "the untrained one"
+)
+_DAVIS16 = "how DAVIS-2016 is scored: all objects merged (standard), or the release's object 1"
 _MASKS = "Annotations"
 """What the server's zip calls the folder of masks."""
 _VALIDATED = 0
@@ -144,7 +162,10 @@ class YoutubeEvaluation(Evaluation):
         return score_objects(task.video, folder)
 
     def pack(self) -> str:
-        """Write the server's zip if the masks of all videos are there; returns what was done."""
+        """Write the server's zip if the masks of all videos are there; returns what was done.
+
+        The same masks give the same bytes, whenever they were written.
+        """
         there, names = videos_in(self.masks()), self.tree.names()
         missing = [name for name in names if name not in there]
         if missing:
@@ -157,22 +178,13 @@ class YoutubeEvaluation(Evaluation):
             frames = [path.stem for path in self.tree.video(name).masked]
             check_complete(name, frames, self.masks() / name)
             masks += [self.masks() / name / f"{frame}.png" for frame in frames]
-        write_zip(self.zip_path, self.folder, masks)
+        # PNGs don't shrink any further.
+        with new_file(self.zip_path) as file, ZipFile(file, "w", ZIP_STORED) as archive:
+            for mask in sorted(masks):
+                entry = ZipInfo(mask.relative_to(self.folder).as_posix())  # dated 1980
+                entry.external_attr = 0o644 << 16
+                archive.writestr(entry, mask.read_bytes())
         return f"wrote {self.zip_path} for the server: {len(masks)} masks of {len(names)} videos"
-
-
-def write_zip(path: str | Path, folder: Path, masks: Iterable[Path]) -> None:
-    """Pack masks, by their names inside `folder`; the same masks give the same bytes.
-
-    Moved into place when whole.
-    """
-    # PNGs don't shrink any further.
-    with new_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for mask in sorted(masks):
-            name = mask.relative_to(folder).as_posix()
-            entry = zipfile.ZipInfo(name)  # dated 1980, whenever the mask was written
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, mask.read_bytes())
 
 
 def davis_validation(
@@ -222,3 +234,84 @@ def _open_validation(config: Config, folder: Path) -> DavisEvaluation:
     for name in evaluation.names:
         evaluation.prompt(Task(_VALIDATED, davis.video(name)))
     return evaluation
+
+
+def davis_parser(description: str, small: bool = False) -> CommandParser:
+    """The options that whatever is evaluated on DAVIS has.
+
+    small: whether the network is the project's own where none is named, and not the last epoch.
+    """
+    parser = evaluation_parser(
+        description, "the DAVIS folder (default: DAVIS under data.root)", small
+    )
+    add = parser.add_argument
+    add("--set", default="val", help="list of videos (default val)")
+    add("--year", help="16 or 17 (default: the newest whose list is there)")
+    add("--davis16", choices=("merged", "object1"), default="merged", help=_DAVIS16)
+    return parser
+
+
+def evaluation_parser(description: str, data_root: str, small: bool = False) -> CommandParser:
+    """The options that all evaluations have."""
+    parser = CommandParser(settings=True, description=description)
+    add = parser.add_argument
+    add(
+        "--opts",
+        nargs="*",
+        default=[],
+        metavar="group.field=value",
+        help="settings (as the release has it)",
+    )
+    add("--gpu", type=whole(0, 1023), default=0, help="number of the CUDA device (default 0)")
+    add("--device", help="auto, cpu, cuda, cuda:N or mps, instead of --gpu")
+    add("--config", help=_CONFIG)
+    add("--ckpt_num", help=f"epoch of checkpoints/pretrain_weights_<config>{_LAST[small]}")
+    add("--checkpoint", metavar="FILE", help=_CHECKPOINT)
+    add("--start", type=whole(0, 10**9), help="first video of the list, counted from 0")
+    add("--end", type=whole(0, 10**9), help="video of the list to stop before")
+    add("--video_name", help="this video alone")
+    add("--with_bg", action="store_true", help="use the background strokes too")
+    add("--data-root", help=data_root)
+    add("--save_path", type=Path, default=Path("results"), help="default: results")
+    add("--overlay", action="store_true", help="draw masks over the frames, too")
+    add("--overwrite", action="store_true", help="make masks anew that are there already")
+    return parser
+
+
+def parse(parser: CommandParser) -> argparse.Namespace:
+    """Read the command line; overrides are one list, wherever they stood."""
+    args = parser.parse_args()
+    args.overrides += args.opts
+    return args
+
+
+def choose_groups(davis: Davis, text: str | None, mask_init: bool) -> list[int]:
+    """Numbers of the scribble sets to run: `0,2`, `0-4`, or those that exist.
+
+    A dense mask needs no strokes: it is one run, called 0.
+    """
+    if mask_init:
+        return [0]
+    there = davis.groups()
+    if not there:
+        raise InputError(
+            f"{davis.root}: no valid_scribbles0..4 in it; put the scribble sets there, make some "
+            "with scripts/make_scribbles.py, or start from masks with --mask_init"
+        )
+    if text is None:
+        return there
+    groups = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([0-9]{1,4})\s*(?:-\s*([0-9]{1,4})\s*)?", part)
+        if not match:
+            raise InputError(
+                f"--groups {short(text)}: expected numbers of up to 4 digits, as in 0,2 or 0-4"
+            )
+        groups += range(int(match[1]), int(match[2] or match[1]) + 1)
+    missing = [g for g in groups if g not in there]
+    if missing or not groups:
+        raise InputError(
+            f"--groups {short(text)}: there are only the sets {', '.join(map(str, there))} in "
+            f"{davis.root}"
+        )
+    return sorted(set(groups))

@@ -1,4 +1,4 @@
-"""Track a benchmark's videos, shared out among processes: check the input, track, score beside it.
+"""Track a benchmark's videos with a network: which one, the videos shared out, scores beside it.
 
 Frames are read ahead and masks written behind in threads; a thread scores each video while the next
 is tracked.
@@ -6,6 +6,7 @@ is tracked.
 
 from __future__ import annotations
 
+import argparse
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
@@ -17,24 +18,116 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from tqdm import tqdm
 
+from rhmnet.checkpoint import (
+    DEFAULT_CONFIG,
+    Loaded,
+    epoch_path,
+    epochs_in,
+    open_model,
+    run_folder,
+    run_name,
+    size_of,
+)
+from rhmnet.config import Config, load_config
 from rhmnet.data.davis import DavisVideo
 from rhmnet.data.sources import Prompt
 from rhmnet.data.youtube import YoutubeVideo
-from rhmnet.errors import InputError, shown
+from rhmnet.errors import InputError, say, shown
 from rhmnet.evaluation.manifest import Manifest, fingerprint, prepare_folder, publish, unfinished
 from rhmnet.files.concurrency import WriteBehind, read_ahead
 from rhmnet.files.images import read_image, read_labels, write_mask
 from rhmnet.files.writing import write_encoded
 from rhmnet.inputs import capped_size, resize_image, resize_labels
-from rhmnet.runtime.processes import Processes
+from rhmnet.model import RHMNet, build_model
+from rhmnet.runtime.processes import Processes, read_launcher
 from rhmnet.tracker import Tracker
 from rhmnet.visualize import contact_sheet, overlay
 
 BenchmarkVideo = DavisVideo | YoutubeVideo
 _DEPTH = 8  # frames read ahead, and masks not yet written, at most
 _SHEET_FRAMES = 5
+_RANDOM = ("random", "none")
+
+
+class Network(NamedTuple):
+    """What is evaluated."""
+
+    model: RHMNet
+    config: Config
+    name: str
+    """Of the configuration and the epoch, as the release names its results."""
+    checkpoint: Path | None
+    """None: untrained."""
+    which: str
+
+    def describe(self, device: torch.device) -> str:
+        """One line: which network runs, where, at which size, and how to name another."""
+        size = size_of(self.config)
+        return f"network: {self.which}, {size} on {device}; --checkpoint FILE names another"
+
+
+def choose_network(args: argparse.Namespace, small: bool = False) -> Network:
+    """The network that --checkpoint, --ckpt_num, --config and settings name.
+
+    small: without any of the first two it is the one that comes with the project; otherwise it is
+    the last epoch of --config's training, as in the release. `random` names the untrained one.
+    """
+    if args.checkpoint in _RANDOM:
+        config = load_config(args.config or DEFAULT_CONFIG, args.overrides)
+        stem = Path(args.config or DEFAULT_CONFIG).stem
+        return Network(build_untrained(config), config, f"{stem}_random", None, "untrained")
+    path = args.checkpoint
+    if path is None and (args.ckpt_num is not None or not small):
+        path = find_epoch(args.config or DEFAULT_CONFIG, args.ckpt_num)
+    found = open_model(path, args.overrides, args.config)
+    name = f"{_name(args.config, found)}_{found.epoch}"
+    return Network(found.model, found.config, name, found.path, found.which())
+
+
+def _name(config: str | None, found: Loaded) -> str:
+    """What masks of a network are called: by its configuration, or else by its file."""
+    if config is not None:
+        return Path(config).stem
+    if (run := run_name(found.path.parent)) is not None:
+        return run
+    return found.path.name.split(".")[0] if found.carries_config else DEFAULT_CONFIG
+
+
+def build_untrained(config: Config) -> RHMNet:
+    """The network before training: the same one every time."""
+    torch.manual_seed(config.train.seed)
+    return build_model(config)
+
+
+def choose_device(device: str | None, gpu: int) -> str:
+    """--device, or CUDA device --gpu where there is CUDA, else the CPU, saying so."""
+    if device:
+        return device
+    if not torch.cuda.is_available():
+        if read_launcher().rank == 0:
+            say(f"--gpu {gpu}: there is no CUDA device; running on the CPU")
+        return "cpu"
+    # Under a launcher each process takes the GPU of its own number.
+    return "cuda" if read_launcher().size > 1 else f"cuda:{gpu}"
+
+
+def find_epoch(config_name: str, epoch: str | None) -> Path:
+    """The weights that training wrote for a configuration after `epoch`, or after the last one.
+
+    Raises InputError that says how to get weights where there are none.
+    """
+    folder = run_folder(Path("checkpoints"), Path(config_name).stem)
+    path = epoch_path(folder, epoch or next(iter(epochs_in(folder).values()), "*"))
+    if not path.is_file():
+        raise InputError(
+            f"checkpoint {path}: no such file; make it with train_video.py --config {config_name}, "
+            "put the authors' there (README), or give --checkpoint FILE (`small`: the network that "
+            "comes with the project; `random`: untrained)"
+        )
+    return path
 
 
 class Task(NamedTuple):
