@@ -49,7 +49,7 @@ from rhmnet.checkpoint import DEFAULT_CONFIG, SMALL
 from rhmnet.config import AUTO, PRECISIONS, STRIDE, override
 from rhmnet.errors import InputError, say
 from rhmnet.evaluation.tracking import build_untrained
-from rhmnet.files.source import open_source
+from rhmnet.files.source import Source
 from rhmnet.files.writing import write_json
 from rhmnet.inputs import network_size
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS
@@ -155,7 +155,7 @@ def random_video(height: int, width: int, objects: int) -> tuple[np.ndarray, np.
 
 def read_video(path: str, scribble: Path, objects: int) -> tuple[np.ndarray, np.ndarray]:
     """The first frames of a video, [T, H, W, 3], and the strokes on the very first."""
-    source = open_source(path)
+    source = Source(path)
     strokes = read_strokes([scribble], source, StrokeFileOptions(frame=0, num_objects=objects))
     frames = itertools.islice(source.forward(0, source.size), MOST_FRAMES)
     return np.stack(list(frames)), strokes.maps[0]

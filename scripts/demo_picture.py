@@ -19,7 +19,7 @@ from PIL import Image
 
 from rhmnet.errors import say
 from rhmnet.files.images import read_labels
-from rhmnet.files.source import open_source
+from rhmnet.files.source import Source
 from rhmnet.files.writing import write_picture
 from rhmnet.runtime.command import CommandParser, run_command
 from rhmnet.tools.segment.segment_command import main as segment
@@ -56,7 +56,7 @@ def track(out: Path, *strokes: str) -> None:
 
 def draw(once: Path, twice: Path) -> np.ndarray:
     """uint8 [H, W, 3] of masks from the first strokes, and of those from one more."""
-    source = open_source(str(CLIP))
+    source = Source(CLIP)
     frames = list(source.forward(0, source.size))
 
     def strokes(name: str, frame: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from PIL import Image
 import rhmnet
 from rhmnet.errors import say
 from rhmnet.files.images import read_labels
-from rhmnet.files.source import open_source
+from rhmnet.files.source import Source
 from rhmnet.files.writing import write_picture
 from rhmnet.runtime.command import CommandParser, run_command
 from rhmnet.visualize import contact_sheet, draw_scribble, overlay
@@ -47,7 +47,7 @@ class Stage:
     """A table without anything on it, and a bottle to put there."""
 
     def __init__(self) -> None:
-        source = open_source(str(DEMO / "bottle.mp4"))
+        source = Source(DEMO / "bottle.mp4")
         frames = list(source.forward(0, source.size))
         mask = (read_labels(DEMO / "masks" / f"{CUT}.png") == BOTTLE).astype(np.uint8)
         x, y, width, height = cv2.boundingRect(mask)

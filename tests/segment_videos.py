@@ -49,6 +49,15 @@ def turn(path: Path) -> None:
     path.write_bytes(data)
 
 
+def begin_at(path: Path, first: int) -> None:
+    """Say in an mp4's edit list that it begins with a frame after its first one, as cutters do."""
+    data = bytearray(path.read_bytes())
+    (length,) = struct.unpack_from(">I", data, data.index(b"stts") + 16)  # of each frame
+    at = data.index(b"elst") + 12  # version 0, one entry: duration, where it begins, rate
+    struct.pack_into(">i", data, at + 4, first * length)
+    path.write_bytes(data)
+
+
 def vary_rate(path: Path, stretch: dict[int, int]) -> None:
     """Show some frames of an mp4 for longer. stretch: {frame: how many times as long}."""
     path.write_bytes(_rewrite(path.read_bytes(), stretch))

@@ -11,7 +11,7 @@ import pytest
 import rhmnet
 from rhmnet.checkpoint import load_checkpoint, read_config
 from rhmnet.files.images import read_labels
-from rhmnet.files.source import open_source
+from rhmnet.files.source import Source
 from rhmnet.model import RHMNet
 
 DEMO = Path(__file__).resolve().parents[1] / "docs" / "demo"
@@ -23,7 +23,7 @@ EACH, ALL = 0.8, 0.88
 
 @pytest.fixture(scope="module")
 def frames() -> list[np.ndarray]:
-    source = open_source(str(DEMO / "bottle.mp4"))
+    source = Source(DEMO / "bottle.mp4")
     return list(source.forward(0, source.size))
 
 

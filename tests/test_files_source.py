@@ -12,9 +12,9 @@ from PIL import Image
 from segment_videos import numbered, numbers, write_video
 
 from rhmnet.errors import InputError
-from rhmnet.files import video_file
-from rhmnet.files.image_stack import ImageStack
-from rhmnet.files.source import open_source
+from rhmnet.files import source as source_module
+from rhmnet.files.image_frames import ImageStack
+from rhmnet.files.source import Source
 
 
 def write_frames(folder: Path, *names: str) -> Path:
@@ -50,7 +50,7 @@ def test_a_video_may_have_any_name(
     write_video(tmp_path / "v.mp4", 5).rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     for path in (name, f"./{name}", str(tmp_path / name)):
-        source = open_source(path)
+        source = Source(path)
         assert numbers(source, 0) == [0, 1, 2, 3, 4]
         assert numbers(source, 3, backward=True) == [3, 2, 1, 0]
 
@@ -68,9 +68,9 @@ def test_a_video_may_have_any_name(
 def test_frames_in_one_image_file_are_a_video(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, options: dict
 ) -> None:
-    monkeypatch.setattr(video_file, "_CHUNK_BYTES", 0)  # the least, so that there are many
-    source = open_source(str(write_stack(tmp_path / name, 20, **options)))
-    assert isinstance(source, ImageStack)
+    monkeypatch.setattr(source_module, "_CHUNK_BYTES", 0)  # the least, so that there are many
+    source = Source(write_stack(tmp_path / name, 20, **options))
+    assert isinstance(source.reader, ImageStack)
     assert (source.name, source.size, source.count()) == ("s", (48, 64), 20)
     assert numbers(source, 0) == list(range(20))
     assert numbers(source, 17) == [17, 18, 19]
@@ -80,38 +80,38 @@ def test_frames_in_one_image_file_are_a_video(
 
 def test_an_animation_says_its_rate(tmp_path: Path) -> None:
     path = write_stack(tmp_path / "s.webp", 4, lossless=True, duration=[100, 100, 100, 500])
-    assert open_source(str(path)).fps() == pytest.approx(5)
-    assert open_source(str(path), fps=30).fps() == 30
-    assert open_source(str(write_stack(tmp_path / "s.tif", 4))).fps() == 25
+    assert Source(path).fps == pytest.approx(5)
+    assert Source(str(path), fps=30).fps == 30
+    assert Source(write_stack(tmp_path / "s.tif", 4)).fps == 25
 
 
 def test_a_deep_stack_is_scaled_and_pages_of_other_sizes_are_told(tmp_path: Path) -> None:
     pages = [Image.fromarray(np.full((4, 6), 256 * n, np.uint16)) for n in (7, 9)]
     pages[0].save(tmp_path / "s.tif", save_all=True, append_images=pages[1:])
-    source = open_source(str(tmp_path / "s.tif"))
+    source = Source(tmp_path / "s.tif")
     assert [int(image.mean()) for image in source.forward(0, source.size)] == [7, 9]
     pages[0].save(tmp_path / "t.tif", save_all=True, append_images=[Image.new("L", (5, 5))])
     with pytest.raises(InputError, match=r"t\.tif: frame 1 has 5x5 pixels"):
-        open_source(str(tmp_path / "t.tif"))
+        Source(tmp_path / "t.tif")
 
 
 def test_a_stack_among_frames_and_a_damaged_one_are_told(tmp_path: Path) -> None:
     folder = write_frames(tmp_path / "shot", "0.tif", "1.tif")
     write_stack(folder / "2.tif", 3)
     with pytest.raises(InputError, match=r"2\.tif: holds 3 frames"):
-        open_source(str(folder))
+        Source(folder)
     path = write_stack(tmp_path / "s.png", 5)
     data = bytearray(path.read_bytes())
     data[-40] ^= 1
     path.write_bytes(data)
     with pytest.raises(InputError, match=r"s\.png: .*damaged"):
-        open_source(str(path))
+        Source(path)
 
 
 def test_one_image_is_a_video_of_one_frame(tmp_path: Path) -> None:
     write_frames(tmp_path, "a.png", "a.gif")
     for name in ("a.png", "a.gif"):
-        assert open_source(str(tmp_path / name)).count() == 1
+        assert Source(tmp_path / name).count() == 1
 
 
 def test_what_is_there_by_name_is_no_pattern(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_what_is_there_by_name_is_no_pattern(tmp_path: Path) -> None:
         ("f[%d].png", ["f[0]", "f[1]"]),
         ("f[0].png", ["f[0]"]),
     ):
-        source = open_source(str(folder / pattern))
+        source = Source(folder / pattern)
         assert [source.frame_name(i) for i in range(source.count())] == found, pattern
 
 
@@ -136,7 +136,7 @@ def test_hidden_files_are_no_frames(tmp_path: Path) -> None:
     for name in ("._9.png", "._10.png", ".DS_Store"):
         (folder / name).write_bytes(b"\0\5\x16\7")
     for place in (folder, folder / "*.png", folder / "%d.png", folder / "?*.png"):
-        source = open_source(str(place))
+        source = Source(place)
         assert [source.frame_name(i) for i in range(source.count())] == ["9", "10"]
 
 
@@ -146,7 +146,7 @@ def test_frames_turned_by_exif_have_the_size_that_is_shown(tmp_path: Path) -> No
     for index in range(2):
         turned = Image.fromarray(np.rot90(numbered(index)).copy())
         turned.save(tmp_path / f"{index}.jpg", exif=exif)
-    source = open_source(str(tmp_path))
+    source = Source(tmp_path)
     assert source.size == (48, 64)
     assert numbers(source, 0) == [0, 1]
 
@@ -155,9 +155,9 @@ def test_a_file_that_is_no_video_is_not_taken_for_numbered_images(tmp_path: Path
     assert cv2.imwrite(str(tmp_path / "a1.png"), numbered(1))
     (tmp_path / "a1.dat").write_text("no video")
     with pytest.raises(InputError, match="cannot be opened as a video"):
-        open_source(str(tmp_path / "a1.dat"))
+        Source(tmp_path / "a1.dat")
     with pytest.raises(InputError, match="empty"):
-        open_source("")
+        Source("")
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -168,4 +168,4 @@ def test_the_canvas_of_an_animation_takes_no_memory(tmp_path: Path) -> None:
     data[at : at + 6] = (9999).to_bytes(3, "little") * 2
     path.write_bytes(data)
     with pytest.raises(InputError, match="header says 10000x10000"):
-        open_source(str(path))
+        Source(path)

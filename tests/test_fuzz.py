@@ -25,7 +25,7 @@ from rhmnet.evaluation.manifest import check_weights, videos_in
 from rhmnet.files.images import image_size, read_image, read_labels
 from rhmnet.files.reading import read_list
 from rhmnet.files.scribble_file import read_scribble
-from rhmnet.files.source import open_source
+from rhmnet.files.source import Source
 from rhmnet.tools.scribbles.convert import ConvertOptions, convert_file
 from rhmnet.tools.scribbles.masks import coco_jobs
 
@@ -54,9 +54,9 @@ def strokes_of(path: Path) -> np.ndarray:
 
 def frames_of(path: Path) -> np.ndarray:
     """Some frames of a video, forward; backward they are the same."""
-    source = open_source(str(path))
+    source = Source(path)
     size = source.size
-    assert min(size) > 0 and 0 < source.fps() < np.inf
+    assert min(size) > 0 and 0 < source.fps < np.inf
     forward = list(itertools.islice(source.forward(0, size), 8))
     last = min(source.count_exactly(), len(forward)) - 1
     backward = list(itertools.islice(source.backward(last, size), 8))

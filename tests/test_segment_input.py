@@ -12,10 +12,9 @@ from PIL import Image
 from segment_videos import number_of, numbered, numbers, turn, vary_rate, write_video
 
 from rhmnet.errors import InputError
-from rhmnet.files import video_file as video_module
+from rhmnet.files import source as source_module
 from rhmnet.files.images import read_image
-from rhmnet.files.source import open_source
-from rhmnet.files.video_file import VideoFile
+from rhmnet.files.source import Source
 from rhmnet.inputs import resize_strokes
 from rhmnet.tools.segment.stroke_files import StrokeFileOptions, describe, read_strokes
 
@@ -31,7 +30,7 @@ def write_images(folder: Path, names: list[str]) -> Path:
 
 def test_images_are_sorted_naturally_and_read_in_both_directions(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "shot", [f"f{n}.png" for n in (1, 2, 9, 10, 11, 100)])
-    source = open_source(str(folder))
+    source = Source(folder)
     assert [source.frame_name(i) for i in range(6)] == ["f1", "f2", "f9", "f10", "f11", "f100"]
     assert numbers(source, 1) == [1, 2, 3, 4, 5]
     assert numbers(source, 3, backward=True) == [3, 2, 1, 0]
@@ -42,12 +41,12 @@ def test_images_are_sorted_naturally_and_read_in_both_directions(tmp_path: Path)
 @pytest.mark.parametrize("pattern", ["f_*.png", "f_%02d.png", "f_%d.png", "f_[0-9]*.png"])
 def test_patterns_pick_frames(tmp_path: Path, pattern: str) -> None:
     write_images(tmp_path, ["f_00.png", "f_01.png", "mask.png"])
-    assert open_source(str(tmp_path / pattern)).count() == 2
+    assert Source(tmp_path / pattern).count() == 2
 
 
 def test_a_name_with_brackets_is_a_folder_first(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "clip [1]", ["0.png"])
-    assert open_source(str(folder)).count() == 1
+    assert Source(folder).count() == 1
 
 
 def test_what_cannot_be_a_video_is_told(tmp_path: Path) -> None:
@@ -65,7 +64,7 @@ def test_what_cannot_be_a_video_is_told(tmp_path: Path) -> None:
         (twice.name, "same name"),
     ):
         with pytest.raises(InputError, match=told):
-            open_source(str(tmp_path / place))
+            Source(tmp_path / place)
 
 
 def test_grey_and_deep_images_become_8_bit_rgb(tmp_path: Path) -> None:
@@ -85,48 +84,49 @@ def test_grey_and_deep_images_become_8_bit_rgb(tmp_path: Path) -> None:
 def test_a_video_backward_is_the_video_reversed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: str
 ) -> None:
-    monkeypatch.setattr(video_module, "_CHUNK_BYTES", 0)  # the least, so that there are many
-    source = VideoFile(write_video(tmp_path / name, 60, code=code))
+    monkeypatch.setattr(source_module, "_CHUNK_BYTES", 0)  # the least, so that there are many
+    source = Source(write_video(tmp_path / name, 60, code=code))
     assert numbers(source, 0) == list(range(60)) and source.count() == 60
     assert numbers(source, 58) == [58, 59]
     assert numbers(source, 41, backward=True) == list(range(41, -1, -1))
     forward = np.stack(list(source.forward(0, SIZE)))
     backward = np.stack(list(source.backward(59, SIZE)))
     np.testing.assert_array_equal(forward, backward[::-1])
-    assert source.fps() == pytest.approx(25, abs=0.01) and source.note is None
+    assert source.fps == pytest.approx(25, abs=0.01) and source.note is None
 
 
 def test_varying_frame_rate_keeps_the_frames_and_the_length(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(video_module, "_CHUNK_BYTES", 0)
+    monkeypatch.setattr(source_module, "_CHUNK_BYTES", 0)
     path = write_video(tmp_path / "phone.mp4", 60)
     vary_rate(path, {3: 10, 4: 2, 30: 40})
-    source = VideoFile(path)
+    source = Source(path)
     assert numbers(source, 0) == list(range(60))
-    steps = np.diff(source._times)
+    steps = np.diff(source.reader._times)
     assert steps.max() > 10 * steps.min()  # it does vary
     assert numbers(source, 55, backward=True) == list(range(55, -1, -1))
-    assert source.fps() == pytest.approx(59_000 / (source._times[-1] - source._times[0]))
+    times = source.reader._times
+    assert source.fps == pytest.approx(59_000 / (times[-1] - times[0]))
 
 
 def test_seeks_that_land_elsewhere_do_no_harm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(video_module, "_CHUNK_BYTES", 0)
-    source = VideoFile(write_video(tmp_path / "v.mp4", 60))
+    monkeypatch.setattr(source_module, "_CHUNK_BYTES", 0)
+    source = Source(write_video(tmp_path / "v.mp4", 60))
     for wrong in (11.0, 60.0, 0.0):  # frames per second, from which seeks are made
-        source._announced_fps = wrong
+        source.reader._announced_fps = wrong
         assert numbers(source, 59, backward=True) == list(range(59, -1, -1))
     source.count_exactly()
-    source._times = [0.0] * 60  # a file without times
+    source.reader._times_tell = False  # as in a file without times
     assert numbers(source, 59, backward=True) == list(range(59, -1, -1))
 
 
 def test_a_phones_video_is_turned(tmp_path: Path) -> None:
     path = write_video(tmp_path / "phone.mp4", 3)
     turn(path)
-    source = VideoFile(path)
+    source = Source(path)
     assert source.size == (64, 48)
     for index, image in enumerate(source.forward(0, source.size)):
         assert number_of(np.rot90(image)) == index  # turned clockwise, so back again
@@ -135,7 +135,7 @@ def test_a_phones_video_is_turned(tmp_path: Path) -> None:
 def test_a_broken_tail_is_told_and_the_rest_is_used(tmp_path: Path) -> None:
     path = write_video(tmp_path / "cut.avi", 60, code="MJPG")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    source = VideoFile(path)
+    source = Source(path)
     assert source.count() == 60
     frames = numbers(source, 0)
     assert 0 < len(frames) < 60 and frames == list(range(len(frames)))
@@ -150,9 +150,7 @@ def save_map(path: Path, labels: np.ndarray) -> Path:
 
 @pytest.fixture
 def source(tmp_path: Path):
-    return open_source(
-        str(write_images(tmp_path / "video", [f"{n:05d}.png" for n in range(5, 15)]))
-    )
+    return Source(str(write_images(tmp_path / "video", [f"{n:05d}.png" for n in range(5, 15)])))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from small import made_up_video, small_config, small_model
 
 import rhmnet
-from rhmnet.files.video_file import VideoFile
+from rhmnet.files.source import Source
 from rhmnet.tools.segment.exports import CocoFile, ObjectMasks, export
 from rhmnet.tools.segment.overlay_video import OverlayVideo
 from rhmnet.tools.segment.results import Results
@@ -28,7 +28,7 @@ def test_memory_of_a_long_video_is_that_of_a_short_one(
 ) -> None:
     """Peak memory at the end of 10,000 frames is within 5 % of that at frame 200."""
     # chunks as large beside these frames as they are beside frames of 480p
-    monkeypatch.setattr("rhmnet.files.video_file._CHUNK_BYTES", 100 * 3 * SIZE[0] * SIZE[1])
+    monkeypatch.setattr("rhmnet.files.source._CHUNK_BYTES", 100 * 3 * SIZE[0] * SIZE[1])
     images, scribble = made_up_video(8, *SIZE, 2)
     path = tmp_path / "long.mp4"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25, SIZE[::-1])
@@ -48,7 +48,7 @@ def test_memory_of_a_long_video_is_that_of_a_short_one(
         return stopped
 
     config = small_config()
-    source, results = VideoFile(path), Results(tmp_path / "out")
+    source, results = Source(path), Results(tmp_path / "out")
     results.prepare({}, False, False)
     # both passes over most of the video: object 1 from the beginning, object 2 from near the end
     first = np.where(scribble == 1, 1, 0).astype(np.uint8)

@@ -18,7 +18,7 @@ import rhmnet
 from rhmnet.errors import InputError
 from rhmnet.files.concurrency import WriteBehind, read_ahead
 from rhmnet.files.images import read_labels
-from rhmnet.files.source import Source, open_source
+from rhmnet.files.source import Source
 from rhmnet.inputs import resize_strokes
 from rhmnet.labels import labels_at
 from rhmnet.structures import FrameMaps
@@ -52,7 +52,7 @@ def source(tmp_path: Path, made: tuple[np.ndarray, np.ndarray]) -> Source:
     (tmp_path / "video").mkdir()
     for index, image in enumerate(made[0]):
         cv2.imwrite(str(tmp_path / "video" / f"{index}.png"), image[..., ::-1])
-    return open_source(str(tmp_path / "video"))
+    return Source(tmp_path / "video")
 
 
 def never() -> bool:

@@ -16,7 +16,7 @@ from small import made_up_video, small_config, small_model
 
 import rhmnet
 from rhmnet.files.images import read_labels
-from rhmnet.files.source import Source, open_source
+from rhmnet.files.source import Source
 from rhmnet.model import RHMNet
 from rhmnet.tools.segment import Session
 from rhmnet.tools.segment.results import Results
@@ -40,7 +40,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> tuple[Source, np.ndarray]
     images, strokes = made_up_video(FRAMES, *SIZE, 3)
     for index, image in enumerate(images):
         cv2.imwrite(str(folder / f"{index}.png"), image[..., ::-1])
-    return open_source(str(folder)), strokes
+    return Source(folder), strokes
 
 
 def only(labels: np.ndarray, *numbers: int) -> np.ndarray:

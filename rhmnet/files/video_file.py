@@ -1,53 +1,76 @@
-"""Frames of a video file, in both directions.
+"""Frames of a video file, any of them, each with the very pixels of reading in order.
 
-Which frame a seek lands on is not to be trusted (frame rates vary, numbers are made from times), so
-the times of all frames are noted on the way forward, and backward a frame is known by its time.
+Neither which frame a seek lands on nor how it decodes is to be trusted: frame rates vary, edit
+lists shift times, headers announce what is not there, and the first frames of an open group refer
+to the group before. So on the way in order the time of each frame and a checksum of its pixels are
+noted. A seek counts only if it gives these pixels; else an earlier one is tried, at last reading
+from the beginning.
 """
 
 from __future__ import annotations
 
 import bisect
 import hashlib
+import itertools
 import os
+import threading
+import zlib
+from array import array
+from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from rhmnet.errors import InputError
-from rhmnet.files.concurrency import read_ahead
-from rhmnet.files.image_sequence import DEFAULT_FPS, Frames
-from rhmnet.inputs import resize_image
 
-_CHUNK_BYTES = 128 << 20
-"""Frames that are decoded forward to be handed out backward take up to twice this."""
-_LEAST_CHUNK = 8  # frames
 _MARGINS = (0, 16, 128)
-"""How many frames before the wanted one a seek aims, in turn, until it lands before it."""
+"""How many frames before the wanted one a seek aims, in turn, until one proves right."""
+_NEAR = 32
+"""Frames over which reading on is not slower than a seek, which begins at a key frame."""
 _SAME_TIME = 0.01  # milliseconds
 _HEAD_AND_TAIL = 1 << 20  # bytes that tell a video from another
 
 
-class VideoFile:
-    """A `Source` of one file that OpenCV reads. Turned as the file says, like in a player.
+@dataclass
+class _Place:
+    """A position in an open file."""
 
-    Raises InputError for a file that cannot be opened or has no frame.
+    capture: cv2.VideoCapture
+    index: int = -1
+    """The frame that was grabbed last."""
+    in_order: bool = True
+    """All frames before it were grabbed, from the beginning."""
+
+
+class VideoFile:
+    """A reader (see `Source`) of one file that OpenCV reads. Turned as the file says.
+
+    May be read in several threads at once. Raises InputError for a file that cannot be opened or
+    has no frame, or frames of several sizes.
     """
 
-    def __init__(self, path: Path, fps: float | None = None) -> None:
-        self.name = path.stem
-        self.note = None
+    stems = None
+    each_alone = False
+
+    def __init__(self, path: Path) -> None:
+        self.note: str | None = None
         self._path = path
-        self._wanted_fps = fps
-        self._times: list[float] = []  # milliseconds, of all frames read so far
+        self._lock = threading.Lock()  # of what follows
+        self._times = array("d")  # milliseconds, of all frames read in order so far
+        self._checksums = array("L")
+        self._times_tell = True  # every frame has a time of its own, later than the one before
         self._ended = False
-        capture = self._open()
-        found, image = capture.read()
+        self._front: _Place | None = None  # idle, on the frame noted last
+        self._spare: _Place | None = None  # idle, anywhere else
+        place = self._open()
+        found, image = place.capture.read()
         if not found:
             raise InputError(f"{path}: no frame of it can be read; replace the file")
         self.size = image.shape[:2]
-        self._announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self._announced_fps = capture.get(cv2.CAP_PROP_FPS)
+        self._announced = int(place.capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self._announced_fps = place.capture.get(cv2.CAP_PROP_FPS)
 
     def count(self) -> int | None:
         """Frames read, once all are; before, what the file announces."""
@@ -57,105 +80,146 @@ class VideoFile:
 
     def count_exactly(self) -> int:
         """The number of frames; reads through the file if that was not done yet."""
-        if not self._ended:
-            for _ in self._read(skip=None):
+        while not self._ended:
+            for _ in self.read(len(self._times)):
                 pass
         return len(self._times)
 
-    def frame_number(self, stem: str) -> int | None:
-        return int(stem) if stem.isdecimal() else None
-
-    def frame_name(self, index: int) -> str:
-        return f"{index:05d}"
-
-    def fps(self) -> float:
-        if self._wanted_fps:
-            return self._wanted_fps
+    def fps(self) -> float | None:
+        """The mean rate, for which all is read; else what the file announces."""
         if self.count_exactly() > 1 and self._times[-1] > self._times[0]:
             return 1000 * (len(self._times) - 1) / (self._times[-1] - self._times[0])
-        return self._announced_fps if self._announced_fps > 0 else DEFAULT_FPS
+        return self._announced_fps if self._announced_fps > 0 else None
 
-    def forward(self, start: int, size: tuple[int, int]) -> Frames:
-        for image in self._read(skip=start):
-            yield resize_image(image, size)
-
-    def backward(self, start: int, size: tuple[int, int]) -> Frames:
-        """Decodes forward in chunks of bounded size, the last one first; each comes reversed."""
-        self.count_exactly()
-        # while one chunk is handed out, the next is decoded
-        yield from read_ahead(self._chunks(start, size), frames_at_once(size))
+    def read(self, begin: int, end: int | None = None) -> Generator[np.ndarray, None, None]:
+        """Frames begin, begin + 1, ... before `end`, or up to the last; uint8 [H, W, 3] RGB."""
+        place = self._take(begin)
+        try:
+            for index in itertools.count(begin) if end is None else range(begin, end):
+                place, image = self._reach(place, index)
+                if image is None:
+                    return
+                yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+        finally:
+            self._leave(place)
 
     def identity(self) -> dict[str, object]:
         return file_identity(self._path)
 
-    def _chunks(self, start: int, size: tuple[int, int]) -> Frames:
-        chunk = frames_at_once(size)
-        capture = self._open()
-        for end in range(start + 1, 0, -chunk):
-            begin = max(0, end - chunk)
-            capture = self._seek(capture, begin)
-            images = [resize_image(self._retrieve(capture, begin), size)]
-            for index in range(begin + 1, end):
-                if not capture.grab():
-                    raise self._changed(index)
-                images.append(resize_image(self._retrieve(capture, index), size))
-            while images:
-                yield images.pop()
+    def _reach(self, place: _Place | None, index: int) -> tuple[_Place, np.ndarray | None]:
+        """Frame `index`, BGR, and the place on it; None where the file ends before it."""
+        if index < len(self._times):
+            for sought in self._candidates(place, index):
+                image = self._read_on(sought, index)
+                if image is not None and (
+                    sought.in_order or zlib.crc32(image) == self._checksums[index]
+                ):
+                    return sought, image
+        elif place is not None and not place.in_order:  # a seek cannot be proven from here on
+            self._leave(place)
+            place = self._take(index)
+        if place is None or not place.in_order or place.index >= index:
+            place = self._open()
+        return place, self._read_on(place, index)
 
-    def _read(self, skip: int | None) -> Frames:
-        """Decode from the beginning, noting times; frames from number `skip` on, None for none."""
-        capture = self._open()
-        index = 0
-        while capture.grab():
-            if index == len(self._times):
-                self._times.append(capture.get(cv2.CAP_PROP_POS_MSEC))
-            if skip is not None and index >= skip:
-                yield self._retrieve(capture, index)
-            index += 1
-        self._ended = True
-        if index < self._announced - 1:
+    def _candidates(self, place: _Place | None, index: int) -> Generator[_Place, None, None]:
+        """Places at or before a noted frame, none of them proven: the one at hand, then seeks."""
+        if place is not None and place.index < index <= place.index + _NEAR:
+            yield place
+        if index < _NEAR or not self._times_tell or self._announced_fps <= 0:
+            return
+        if place is None or place.in_order:
+            place = self._open()
+        for margin in _MARGINS:
+            self._seek(place, max(0, index - margin))
+            if 0 <= place.index <= index:
+                yield place
+
+    def _seek(self, place: _Place, index: int) -> None:
+        """Aim at a noted frame; the time of the frame grabbed then tells which one it is."""
+        seconds = (self._times[index] - self._times[0]) / 1000
+        place.capture.set(cv2.CAP_PROP_POS_FRAMES, round(seconds * self._announced_fps))
+        place.in_order, place.index = False, -1
+        if place.capture.grab():
+            time = place.capture.get(cv2.CAP_PROP_POS_MSEC)
+            with self._lock:
+                here = bisect.bisect_left(self._times, time - _SAME_TIME)
+                if here < len(self._times) and abs(self._times[here] - time) <= _SAME_TIME:
+                    place.index = here
+
+    def _read_on(self, place: _Place, index: int) -> np.ndarray | None:
+        """Frame `index`, BGR, at or after a place; None if it cannot be had from there.
+
+        What is read in order for the first time is noted.
+        """
+        image = None if place.index < index else self._retrieve(place)
+        while place.index < index:
+            if not place.capture.grab():
+                if place.in_order:
+                    self._end(place.index + 1)
+                return None
+            place.index += 1
+            new = place.in_order and place.index == len(self._times)
+            if new or place.index == index:
+                image = self._retrieve(place)
+            if new:
+                self._note(place, image)
+        return image
+
+    def _retrieve(self, place: _Place) -> np.ndarray | None:
+        """The grabbed frame, uint8 [H, W, 3] BGR; None if it is none of these after a seek."""
+        found, image = place.capture.retrieve()
+        if found and image.shape[:2] == self.size:
+            return image
+        if not place.in_order:
+            return None
+        if not found:
+            raise self._changed(place.index)
+        raise InputError(
+            f"{self._path}: frame {place.index} has {image.shape[1]}x{image.shape[0]} pixels, "
+            f"those before {self.size[1]}x{self.size[0]}; cut the video there"
+        )
+
+    def _note(self, place: _Place, image: np.ndarray) -> None:
+        time, checksum = place.capture.get(cv2.CAP_PROP_POS_MSEC), zlib.crc32(image)
+        with self._lock:
+            if place.index != len(self._times):  # another thread was faster
+                return
+            if self._times and time - self._times[-1] <= 2 * _SAME_TIME:
+                self._times_tell = False
+            self._checksums.append(checksum)
+            self._times.append(time)
+
+    def _end(self, count: int) -> None:
+        """Reading in order ended after `count` frames."""
+        if count < len(self._times):
+            raise self._changed(count)
+        with self._lock:
+            self._ended, self._front = True, None
+        if count < self._announced - 1:
             self.note = (
-                f"{self._path}: announces {self._announced} frames, but only {index} can be read; "
+                f"{self._path}: announces {self._announced} frames, but only {count} can be read; "
                 "went on with these"
             )
 
-    def _seek(self, capture: cv2.VideoCapture, index: int) -> cv2.VideoCapture:
-        """A capture that has just grabbed frame `index`: by a seek if its time proves it right."""
-        for margin in _MARGINS if self._times_tell_frames() else ():
-            seconds = (self._times[max(0, index - margin)] - self._times[0]) / 1000
-            capture.set(cv2.CAP_PROP_POS_FRAMES, round(seconds * self._announced_fps))
-            if not capture.grab():
-                continue
-            here = self._frame_at(capture.get(cv2.CAP_PROP_POS_MSEC))
-            if here is None or here > index:
-                continue
-            if all(capture.grab() for _ in range(index - here)):
-                return capture
-        capture = self._open()
-        if not all(capture.grab() for _ in range(index + 1)):
-            raise self._changed(index)
-        return capture
+    def _take(self, index: int) -> _Place | None:
+        """The idle place from which to read a frame, if there is one."""
+        with self._lock:
+            if index < len(self._times):
+                place, self._spare = self._spare, None
+            else:
+                place, self._front = self._front, None
+        return place
 
-    def _times_tell_frames(self) -> bool:
-        """Whether every frame has a time of its own, later than the one before."""
-        return self._announced_fps > 0 and bool((np.diff(self._times) > 2 * _SAME_TIME).all())
-
-    def _frame_at(self, time: float) -> int | None:
-        index = bisect.bisect_left(self._times, time - _SAME_TIME)
-        found = index < len(self._times) and abs(self._times[index] - time) <= _SAME_TIME
-        return index if found else None
-
-    def _retrieve(self, capture: cv2.VideoCapture, index: int) -> np.ndarray:
-        """The grabbed frame, uint8 [H, W, 3] RGB."""
-        found, image = capture.retrieve()
-        if not found:
-            raise self._changed(index)
-        if image.shape[:2] != self.size:
-            raise InputError(
-                f"{self._path}: frame {index} has {image.shape[1]}x{image.shape[0]} pixels, those "
-                f"before {self.size[1]}x{self.size[0]}; cut the video there"
-            )
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    def _leave(self, place: _Place | None) -> None:
+        """Keep a place for later. The front is worth more: only reading in order leads there."""
+        with self._lock:
+            if place is None:
+                return
+            if place.in_order and place.index == len(self._times) - 1 and not self._ended:
+                self._front = place
+            else:
+                self._spare = place
 
     def _changed(self, index: int) -> InputError:
         return InputError(
@@ -163,7 +227,7 @@ class VideoFile:
             "file being written? Try again with a whole copy"
         )
 
-    def _open(self) -> cv2.VideoCapture:
+    def _open(self) -> _Place:
         # absolute: to ffmpeg a colon in a relative name is a protocol; bytes: not all are UTF-8;
         # ffmpeg alone: another backend takes digits in a name for the numbers of images
         capture = cv2.VideoCapture(os.fsencode(self._path.absolute()), cv2.CAP_FFMPEG)
@@ -172,12 +236,7 @@ class VideoFile:
                 f"{self._path}: cannot be opened as a video (cut off, or of a kind that OpenCV's "
                 "ffmpeg lacks); replace it, or name a folder of its frames"
             )
-        return capture
-
-
-def frames_at_once(size: tuple[int, int]) -> int:
-    """How many frames of a size are held to be handed out in reverse."""
-    return max(_LEAST_CHUNK, _CHUNK_BYTES // (3 * size[0] * size[1]))
+        return _Place(capture)
 
 
 def file_identity(path: Path) -> dict[str, object]:

@@ -24,7 +24,7 @@ from rhmnet.checkpoint import open_model
 from rhmnet.config import SMALLEST_SIDE, STRIDE
 from rhmnet.errors import InputError, say
 from rhmnet.evaluation.manifest import made_by
-from rhmnet.files.source import Source, open_source
+from rhmnet.files.source import Source
 from rhmnet.inputs import network_size
 from rhmnet.labels import MAX_OBJECTS
 from rhmnet.runtime.command import CommandParser, real, whole
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet segment") -> int
     """Read the command line and segment; returns the exit code."""
     args = parse(__doc__, argv, prog)
     check_outputs(args)
-    source = open_source(args.video, args.fps)
+    source = Source(args.video, args.fps)
     options = StrokeFileOptions(
         frame=args.frame,
         num_objects=args.num_objects,
@@ -155,7 +155,7 @@ def write_outputs(
     count, objects, folder = source.count_exactly(), strokes.objects(), results.folder
     names = [source.frame_name(index) for index in range(count)]
     if args.summary:
-        head = {"video": source.name, "size": list(source.size), "fps": round(source.fps(), 3)}
+        head = {"video": source.name, "size": list(source.size), "fps": round(source.fps, 3)}
         write_summary(
             folder / "summary.json",
             results.statistics(count, strokes.num_objects),
@@ -167,7 +167,7 @@ def write_outputs(
     exports: list[Export] = []
     if args.overlay:
         path = folder / f"overlay.{args.overlay}"
-        exports.append(OverlayVideo(path, source.fps(), source.size, strokes.maps))
+        exports.append(OverlayVideo(path, source.fps, source.size, strokes.maps))
     if args.objects:
         exports.append(ObjectMasks(folder / "objects", objects))
     if args.cutouts:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rhmnet.errors import InputError
 from rhmnet.files.images import read_labels, write_mask
-from rhmnet.files.source import open_source
+from rhmnet.files.source import Source
 
 
 def whole_command(
@@ -62,7 +62,7 @@ def describe_whole(row: dict) -> str:
 
 
 def _decode(video: Path) -> None:
-    source = open_source(str(video))
+    source = Source(video)
     for _ in source.forward(0, source.size):
         pass
 

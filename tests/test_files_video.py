@@ -1,0 +1,263 @@
+"""Any frame of any file is the one that reading in order gives, pixel for pixel.
+
+OpenCV's wheel writes MPEG-2 (B-frames, open groups), MPEG-4, MJPEG, VP8 and VP9; H.264 and HEVC are
+made where ffmpeg is installed.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from segment_videos import begin_at, numbered, turn, vary_rate, write_video
+
+from rhmnet.errors import InputError
+from rhmnet.files import source as source_module
+from rhmnet.files.source import Source
+
+SIZE = (96, 128)
+FRAMES = 90
+B_FRAMES = "bf;2|g;12"  # two between others, open groups of 12
+
+
+def scene(index: int) -> np.ndarray:
+    """uint8 [H, W, 3]: a texture that moves, so that every frame refers to its neighbours."""
+    texture = np.random.default_rng(0).integers(0, 256, (250, 320, 3), np.uint8)
+    y, x = index, 2 * index
+    return cv2.GaussianBlur(texture, (0, 0), 2)[y : y + SIZE[0], x : x + SIZE[1]].copy()
+
+
+def write_scene(path: Path, code: str, options: str = "") -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENCV_FFMPEG_WRITER_OPTIONS", options)
+        fourcc = cv2.VideoWriter_fourcc(*code)
+        writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, fourcc, 25, SIZE[::-1])
+    if not writer.isOpened():
+        pytest.skip(f"OpenCV writes no {code} here")
+    for index in range(FRAMES):
+        writer.write(scene(index))
+    writer.release()
+    return path
+
+
+def encode(path: Path, *options: str) -> Path:
+    """The scene by ffmpeg, for codecs that OpenCV's wheel only reads."""
+    program = shutil.which("ffmpeg")
+    if program is None:
+        pytest.skip("ffmpeg is not installed; OpenCV writes no H.264")
+    raw = ["-f", "rawvideo", "-pix_fmt", "bgr24", "-s", f"{SIZE[1]}x{SIZE[0]}", "-r", "25"]
+    command = [program, "-v", "error", "-y", *raw, "-i", "-", "-pix_fmt", "yuv420p", *options]
+    frames = b"".join(scene(index).tobytes() for index in range(FRAMES))
+    done = subprocess.run([*command, str(path)], input=frames, capture_output=True)
+    if b"Unknown encoder" in done.stderr:
+        pytest.skip(done.stderr.decode().strip())
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def cut(path: Path, share: float = 0.6) -> Path:
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    return path
+
+
+def changed(path: Path, change: Callable[..., None], *how: object) -> Path:
+    change(path, *how)
+    return path
+
+
+X264 = ("-c:v", "libx264", "-preset", "fast")
+CLIPS = {
+    "mpeg2 open groups, ts": lambda p: write_scene(p / "v.ts", "mpg2", B_FRAMES),
+    "mpeg2 open groups, ps": lambda p: write_scene(p / "v.mpg", "mpg2", B_FRAMES),
+    "mpeg2 open groups, mkv": lambda p: write_scene(p / "v.mkv", "mpg2", B_FRAMES),
+    "mpeg4": lambda p: write_scene(p / "v.mp4", "mp4v"),
+    "mpeg4, avi": lambda p: write_scene(p / "v.avi", "mp4v"),
+    "mjpeg": lambda p: write_scene(p / "v.avi", "MJPG"),
+    "vp8": lambda p: write_scene(p / "v.webm", "VP80"),
+    "vp9": lambda p: write_scene(p / "v.webm", "VP90"),
+    "varying rate": lambda p: changed(
+        write_scene(p / "v.mp4", "mp4v"), vary_rate, {3: 10, 4: 2, 50: 40}
+    ),
+    "edit list": lambda p: changed(write_scene(p / "v.mp4", "mp4v"), begin_at, 17),
+    "turned": lambda p: changed(write_scene(p / "v.mp4", "mp4v"), turn),
+    "cut avi": lambda p: cut(write_scene(p / "v.avi", "MJPG")),
+    "cut ts": lambda p: cut(write_scene(p / "v.ts", "mpg2", B_FRAMES)),
+    "cut webm": lambda p: cut(write_scene(p / "v.webm", "VP90")),
+    "h264 B-frames": lambda p: encode(p / "v.mp4", *X264, "-bf", "3", "-g", "40"),
+    "h264 open groups": lambda p: encode(
+        p / "v.mp4", *X264, "-x264-params", "open-gop=1:bframes=3:keyint=16"
+    ),
+    "h264 open groups, ts": lambda p: encode(
+        p / "v.ts", *X264, "-x264-params", "open-gop=1:bframes=3:keyint=16"
+    ),
+    "h264 refresh": lambda p: encode(
+        p / "v.mp4", *X264, "-x264-params", "intra-refresh=1:keyint=20"
+    ),
+    "h264 without times": lambda p: encode(p / "v.h264", *X264, "-g", "20"),
+    "hevc open groups": lambda p: encode(
+        p / "v.mp4", "-c:v", "libx265", "-x265-params", "log-level=error:keyint=16:open-gop=1"
+    ),
+}
+
+
+def in_order(path: Path) -> list[np.ndarray]:
+    """All frames as OpenCV reads them, uint8 [H, W, 3] RGB; no code of the project takes part."""
+    capture, frames = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG), []
+    while True:
+        found, image = capture.read()
+        if not found:
+            return frames
+        frames.append(image[..., ::-1].copy())
+
+
+@pytest.mark.parametrize("kind", CLIPS)
+def test_any_frame_is_that_of_reading_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(source_module, "_CHUNK_BYTES", 0)  # the least, so that there are many
+    monkeypatch.setattr(source_module, "_CACHE_BYTES", 0)
+    path = CLIPS[kind](tmp_path)
+    wanted = in_order(path)
+    assert len(wanted) > 40
+    source = Source(path)
+    order = [*range(len(wanted)), *range(0, len(wanted), 7)]
+    random.Random(kind).shuffle(order)
+    for index in order:
+        np.testing.assert_array_equal(source.frame(index), wanted[index])
+    assert len(source) == len(wanted) == len(source.names)
+    for start in (0, 41):
+        np.testing.assert_array_equal(
+            np.stack([*source.forward(start, source.size)]), wanted[start:]
+        )
+    backward = [*source.backward(len(wanted) - 1, source.size)]
+    np.testing.assert_array_equal(np.stack(backward), wanted[::-1])
+
+
+@pytest.mark.parametrize("kind", ["mpeg2 open groups, ts", "edit list"])
+def test_a_seek_that_gives_other_pixels_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The frames behind every seek are spoilt, as those at the start of an open group can be."""
+    path = CLIPS[kind](tmp_path)
+    wanted = in_order(path)
+    source = Source(path)
+    assert len(source) == len(wanted)
+    retrieve, spoilt = source.reader._retrieve, []
+
+    def spoil(place):
+        image = retrieve(place)
+        if not place.in_order:
+            spoilt.append(place.index)
+            image[:8, :8] ^= 1
+        return image
+
+    monkeypatch.setattr(source.reader, "_retrieve", spoil)
+    for index in (60, 45, 70):
+        np.testing.assert_array_equal(source.frame(index), wanted[index])
+    assert len(spoilt) >= 3
+
+
+def test_frames_before_the_end_is_known_are_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Source(write_video(tmp_path / "v.mp4", 80))
+    opened = []
+    first = source.reader._open
+    monkeypatch.setattr(source.reader, "_open", lambda: opened.append(0) or first())
+    for index in (5, 40, 79):
+        assert (source.frame(index) == Source(tmp_path / "v.mp4").frame(index)).all()
+    assert len(opened) == 1  # each goes on from the one before
+    assert len(source.reader._times) == 80
+
+
+def test_frames_that_are_not_there(tmp_path: Path) -> None:
+    source = Source(write_video(tmp_path / "v.mp4", 5))
+    for index in (5, 99, -1):
+        with pytest.raises(IndexError, match=f"no frame {index}"):
+            source.frame(index)
+    assert len(source) == 5
+    with pytest.raises(ValueError, match="read-only"):
+        source.frame(4)[:] = 0
+
+
+def test_a_header_that_announces_more_frames_than_there_are(tmp_path: Path) -> None:
+    source = Source(cut(write_scene(tmp_path / "v.avi", "MJPG")))
+    assert source.count() == FRAMES
+    assert len(source) < FRAMES and source.count() == len(source)
+    assert f"only {len(source)} can be read" in source.note
+
+
+def test_a_file_cut_within_its_header_is_told(tmp_path: Path) -> None:
+    path = cut(write_scene(tmp_path / "v.mp4", "mp4v"))  # its index stands at the end
+    with pytest.raises(InputError, match="cannot be opened as a video"):
+        Source(path)
+
+
+def test_a_file_that_shrinks_under_way_is_told(tmp_path: Path) -> None:
+    path = write_scene(tmp_path / "v.ts", "mpg2", B_FRAMES)
+    source = Source(path)
+    assert len(source) == FRAMES
+    cut(path)
+    with pytest.raises(InputError, match="though it was found before"):
+        source.frame(FRAMES - 1)
+
+
+@pytest.mark.parametrize("disposal", [0, 1, 2, 3])
+def test_any_frame_of_an_animation(tmp_path: Path, disposal: int) -> None:
+    """Frames are patches on what earlier ones left, which each kind of disposal says otherwise."""
+    frames = [Image.fromarray(numbered(index)) for index in range(20)]
+    options = {"disposal": disposal, "optimize": False, "duration": 40}
+    frames[0].save(tmp_path / "v.gif", save_all=True, append_images=frames[1:], **options)
+    path = tmp_path / "v.gif"
+    wanted = np.stack([*Source(path).forward(0, (48, 64))])
+    source = Source(path)
+    for index in (13, 4, 19, 0, 18, 5):
+        np.testing.assert_array_equal(source.frame(index), wanted[index])
+    assert [len(source), source.fps, source.names[3]] == [20, 25, "00003"]
+
+
+def test_images_have_their_own_names(tmp_path: Path) -> None:
+    for name in ("b", "a10", "a9"):
+        Image.fromarray(numbered(len(name))).save(tmp_path / f"{name}.png")
+    source = Source(tmp_path)
+    assert source.names == ["a9", "a10", "b"] and len(source) == 3
+    np.testing.assert_array_equal(source.frame(2), numbered(1))
+
+
+def test_stepping_back_decodes_in_runs(tmp_path: Path) -> None:
+    source = Source(write_scene(tmp_path / "v.mp4", "mp4v"))
+    wanted = [*source.forward(0, source.size)]
+    read, asked = source.reader.read, []
+
+    def count(begin: int, end: int):
+        asked.append((begin, end))
+        return read(begin, end)
+
+    source.reader.read = count
+    for index in range(FRAMES - 1, FRAMES - 18, -1):
+        np.testing.assert_array_equal(source.frame(index), wanted[index])
+    assert asked == [(89, 90), (81, 89), (73, 81)]
+
+
+def test_several_threads_read_one_source(tmp_path: Path) -> None:
+    path = write_scene(tmp_path / "v.ts", "mpg2", B_FRAMES)
+    wanted = in_order(path)
+    source = Source(path)
+
+    def read(seed: int) -> bool:
+        if seed % 2:
+            return bool((np.stack([*source.forward(0, source.size)]) == wanted).all())
+        order = [random.Random(seed).randrange(FRAMES) for _ in range(20)]
+        return all((source.frame(index) == wanted[index]).all() for index in order)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(read, range(6)))
+    assert len(source) == FRAMES
