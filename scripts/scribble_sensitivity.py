@@ -36,7 +36,7 @@ import torch
 import rhmnet
 from rhmnet.bounds import MOST_SEED
 from rhmnet.config import STRIDE
-from rhmnet.data.davis import Davis, open_davis, parse_year, read_prompt
+from rhmnet.data.davis import DAVIS, Davis, open_davis, parse_year, read_prompt
 from rhmnet.errors import InputError, say
 from rhmnet.evaluation.benchmarks import DavisEvaluation, davis_parser, parse
 from rhmnet.evaluation.manifest import made_by
@@ -86,7 +86,7 @@ def main() -> None:
     args = parse_arguments()
     network = choose_network(args, small=True)
     config, checkpoint = network.config, network.checkpoint
-    data_root = args.data_root or Path(config.data.root) / "DAVIS"
+    data_root = args.data_root or Path(config.data.root) / DAVIS
     davis = open_davis(data_root, parse_year(args.year) if args.year else None, args.set)
     names = select(davis.names(), args.start, args.end, args.video_name)
     conditions = {group: Condition("set", group, 0) for group in davis.groups()}
@@ -156,7 +156,7 @@ def write_strokes(
 ) -> None:
     """Make a DAVIS folder: the tree's own files, linked, and `valid_scribbles<n>` as drawn."""
     linked = [*LINKED]
-    linked += [f"valid_scribbles{group}" for group in conditions if group < FIRST_DRAWN]
+    linked += [davis.valid_scribbles(group).name for group in conditions if group < FIRST_DRAWN]
     for path in out.iterdir() if out.is_dir() else ():
         link = path.is_symlink() and path.name in LINKED
         if not link and not DRAWN.fullmatch(path.name):
@@ -174,7 +174,7 @@ def write_strokes(
             options = HandOptions(**{condition.vary: condition.value})
             # the same hand for every length and thickness, so that nothing else differs
             rng = np.random.default_rng((seed, index, condition.draw))
-            path = out / f"valid_scribbles{group}" / f"{name}.bmp"
+            path = out / davis.valid_scribbles(group).name / f"{name}.bmp"
             write_map(path, draw_scribble(labels, int(labels.max()), rng, options))
 
 

@@ -15,7 +15,7 @@ from rhmnet.data import transforms
 from rhmnet.data.clips import Rejected, cut_clip, place_crops
 from rhmnet.data.coco import open_coco
 from rhmnet.data.loader import build_loader
-from rhmnet.data.sources import Frame, ImageSource, SampleKey, Strokes
+from rhmnet.data.sources import Frame, FrameStrokes, ImageSource, SampleKey
 from rhmnet.data.transforms import ImageAugmentation, VideoAugmentation
 
 
@@ -39,15 +39,15 @@ CONFIG = DataConfig(crop_size=(32, 32), short_side=32, minimum_area=20, object_a
 CONFIG_OF_FEW = dataclasses.replace(CONFIG, short_side=64, minimum_area=0, object_area=0)
 
 
-def frame(background: int, *objects: int) -> Strokes:
+def frame(background: int, *objects: int) -> FrameStrokes:
     """Strokes of so many pixels each, on 32 x 32."""
     labels = np.zeros((32, 32), np.uint8)
     for row, (label, pixels) in enumerate(zip((9, 1, 2, 3), (background, *objects), strict=False)):
         labels[row, :pixels] = label
-    return Strokes(labels, 9, 8)
+    return FrameStrokes(labels, 9, 8)
 
 
-def place(*frames: Strokes) -> list[int]:
+def place(*frames: FrameStrokes) -> list[int]:
     rng = np.random.default_rng(0)
     placed = place_crops(rng, list(frames), (32, 32), Unmoved(), CONFIG)
     return placed.candidates.tolist()
@@ -71,7 +71,7 @@ def test_every_frame_keeps_more_than_the_areas() -> None:
 def test_the_crop_holds_the_background_strokes_too() -> None:
     labels = np.zeros((64, 64), np.uint8)
     labels[30:34, 8:12], labels[30:34, 34:38] = 1, 2  # 30 columns from end to end, of a crop's 32
-    strokes, rng = Strokes(labels, 2, 1), np.random.default_rng(0)
+    strokes, rng = FrameStrokes(labels, 2, 1), np.random.default_rng(0)
     for _ in range(40):
         placed = place_crops(rng, [strokes], (64, 64), Unmoved(), CONFIG_OF_FEW)
         assert np.bincount(placed.labels[0].ravel())[1:].tolist() == [16, 16]

@@ -12,7 +12,7 @@ from clip_trees import bars
 from rhmnet.config import DataConfig
 from rhmnet.data import transforms
 from rhmnet.data.clips import Rejected, place_crops
-from rhmnet.data.sources import Strokes
+from rhmnet.data.sources import FrameStrokes
 from rhmnet.data.transforms import ImageAugmentation, VideoAugmentation
 
 CANVAS = (480, 854)
@@ -162,7 +162,7 @@ class Still(VideoAugmentation):
 def placements(config: DataConfig, canvas: tuple[int, int], count: int) -> np.ndarray:
     """[count, T, 3, 3]: canvas to crop, of accepted clips."""
     rng = np.random.default_rng(5)
-    strokes = [Strokes(bars(2, *canvas), 3, 2)] * config.clip_length
+    strokes = [FrameStrokes(bars(2, *canvas), 3, 2)] * config.clip_length
     augmentation = Still(config)
     return np.array(
         [place_crops(rng, strokes, canvas, augmentation, config).matrices for _ in range(count)]
@@ -192,7 +192,7 @@ def test_a_clip_is_at_least_as_large_as_its_crop() -> None:
 
 def test_accepted_crops_keep_enough_strokes_in_every_frame() -> None:
     rng = np.random.default_rng(6)
-    strokes = [Strokes(bars(3, *CANVAS), 4, 3)] * 3
+    strokes = [FrameStrokes(bars(3, *CANVAS), 4, 3)] * 3
     config = DataConfig(minimum_area=700, object_area=400)
     accepted = rejected = 0
     for _ in range(60):
@@ -227,7 +227,7 @@ def test_rejections_say_why(missing: int | None, config: DataConfig, reason: str
         last[last == 3] = 0
     elif missing == 1:
         last[(last == 1) | (last == 2)] = 0
-    strokes = [Strokes(labels, 3, 2), Strokes(labels, 3, 2), Strokes(last, 3, 2)]
+    strokes = [FrameStrokes(labels, 3, 2), FrameStrokes(labels, 3, 2), FrameStrokes(last, 3, 2)]
     with pytest.raises(Rejected) as caught:
         place_crops(np.random.default_rng(0), strokes, CANVAS, VideoAugmentation(config), config)
     assert caught.value.reason == reason
@@ -242,7 +242,7 @@ def test_tries_are_bounded() -> None:
             return super().draw_rescale(rng)
 
     config = DataConfig(minimum_area=20000)
-    strokes = [Strokes(bars(2, *CANVAS), 3, 2)] * 3
+    strokes = [FrameStrokes(bars(2, *CANVAS), 3, 2)] * 3
     with pytest.raises(Rejected):
         place_crops(np.random.default_rng(0), strokes, CANVAS, Counting(config), config)
     assert len(calls) == 20

@@ -14,7 +14,7 @@ from PIL import Image
 
 from rhmnet.data.clips import Rejected, cut_clip, label_table
 from rhmnet.data.loader import build_dataset
-from rhmnet.data.sources import Frame, SampleKey, Strokes, draw_indices, sample_rng
+from rhmnet.data.sources import Frame, FrameStrokes, SampleKey, draw_indices, sample_rng
 from rhmnet.data.transforms import ImageAugmentation
 from rhmnet.errors import InputError
 
@@ -115,14 +115,14 @@ def test_each_epoch_shows_every_image_once_in_its_own_order(tmp_path: Path) -> N
 
 
 def test_label_table_by_hand() -> None:
-    strokes = Strokes(np.zeros((1, 1), np.uint8), background=6, last_object=5)
+    strokes = FrameStrokes(np.zeros((1, 1), np.uint8), background=6, last_object=5)
     drawn = np.array([4, 2])
     assert label_table(strokes, drawn, others=255)[:8].tolist() == [0, 255, 2, 255, 1, 255, 255, 0]
     assert label_table(strokes, drawn, others=0)[:8].tolist() == [0, 0, 2, 0, 1, 0, 255, 0]
 
 
 def test_a_drawn_object_may_be_the_background_value_of_another_frame() -> None:
-    strokes = Strokes(np.zeros((1, 1), np.uint8), background=2, last_object=1)
+    strokes = FrameStrokes(np.zeros((1, 1), np.uint8), background=2, last_object=1)
     assert label_table(strokes, np.array([2, 1]), others=255)[:3].tolist() == [0, 2, 255]
 
 

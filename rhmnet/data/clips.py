@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from rhmnet.config import Config, DataConfig
 from rhmnet.data import transforms
-from rhmnet.data.sources import Frame, SampleKey, Source, Strokes, read_strokes, sample_rng
+from rhmnet.data.sources import ClipSource, Frame, FrameStrokes, SampleKey, read_strokes, sample_rng
 from rhmnet.data.transforms import Augmentation
 from rhmnet.errors import InputError
 from rhmnet.files.images import read_image
@@ -73,7 +73,7 @@ class ClipDataset(Dataset[Clip]):
     every video, if those are more.
     """
 
-    def __init__(self, source: Source, config: Config) -> None:
+    def __init__(self, source: ClipSource, config: Config) -> None:
         self.source = source
         self._config, self._seed = config.data, config.train.seed
 
@@ -133,7 +133,7 @@ def cut_clip(
 
 def place_crops(
     rng: np.random.Generator,
-    strokes: list[Strokes],
+    strokes: list[FrameStrokes],
     canvas: tuple[int, int],
     augmentation: Augmentation,
     config: DataConfig,
@@ -170,7 +170,7 @@ def place_crops(
     raise Rejected(reason)
 
 
-def label_table(strokes: Strokes, drawn: np.ndarray, others: int) -> np.ndarray:
+def label_table(strokes: FrameStrokes, drawn: np.ndarray, others: int) -> np.ndarray:
     """uint8 [256], from labels on disk to those of a clip: drawn objects become 1, 2, ... in order.
 
     others: what objects that were not drawn become.
@@ -189,7 +189,7 @@ def _histogram(labels: np.ndarray) -> np.ndarray:
     return cv2.calcHist([labels], [0], None, [256], [0, 256]).ravel()
 
 
-def _has_both(strokes: Strokes) -> bool:
+def _has_both(strokes: FrameStrokes) -> bool:
     counts = _histogram(strokes.labels)
     return bool(counts[strokes.background] and counts[1 : strokes.last_object + 1].any())
 
@@ -221,7 +221,7 @@ def _draw_views(
 
 def _cut_images(
     frames: list[Frame],
-    strokes: list[Strokes],
+    strokes: list[FrameStrokes],
     canvas: tuple[int, int],
     matrices: list[np.ndarray],
     crop_size: tuple[int, int],
@@ -241,7 +241,7 @@ def _cut_images(
 
 
 def _crop_all(
-    strokes: list[Strokes], matrices: list[np.ndarray], first: np.ndarray, config: DataConfig
+    strokes: list[FrameStrokes], matrices: list[np.ndarray], first: np.ndarray, config: DataConfig
 ) -> list[np.ndarray] | None:
     """The scribbles' crops, or None as soon as a frame keeps too few strokes."""
     crops: list[np.ndarray] = []
@@ -256,7 +256,7 @@ def _crop_all(
     return crops
 
 
-def _open_image(frame: Frame, strokes: Strokes, canvas: tuple[int, int]) -> np.ndarray:
+def _open_image(frame: Frame, strokes: FrameStrokes, canvas: tuple[int, int]) -> np.ndarray:
     image = read_image(frame.image)
     size, expected = image.shape[:2], strokes.labels.shape
     if size != expected:

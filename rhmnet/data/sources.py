@@ -42,7 +42,7 @@ class Frame(NamedTuple):
     """What COCO_scribbles.json says; None in videos."""
 
 
-class Strokes(NamedTuple):
+class FrameStrokes(NamedTuple):
     """A scribble as on disk, and which of its values mean what."""
 
     labels: np.ndarray
@@ -59,7 +59,7 @@ class ScribbledVideo(NamedTuple):
     scribbles: tuple[str, ...]
 
 
-def read_strokes(frame: Frame) -> Strokes:
+def read_strokes(frame: Frame) -> FrameStrokes:
     """Read a frame's scribble and find its background label.
 
     In videos it is the largest label in the file. In COCO the release takes num_objects itself;
@@ -69,13 +69,13 @@ def read_strokes(frame: Frame) -> Strokes:
     labels = read_labels(frame.scribble)
     largest = int(labels.max())
     if frame.num_objects is None:
-        return Strokes(labels, largest, largest - 1)
+        return FrameStrokes(labels, largest, largest - 1)
     background = frame.num_objects + (largest == frame.num_objects + 1)
     last_object = min(COCO_OBJECTS, background - 1)
     if largest > background or last_object < background - 1:
         kept = (labels <= last_object) | (labels == background)
         labels = np.where(kept, labels, np.uint8(0))
-    return Strokes(labels, background, last_object)
+    return FrameStrokes(labels, background, last_object)
 
 
 class VideoScribbles:
@@ -217,7 +217,7 @@ def sample_rng(seed: int, key: SampleKey) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(sequence))
 
 
-class Source(Protocol):
+class ClipSource(Protocol):
     """What a stage draws its clips from."""
 
     name: str
@@ -269,7 +269,7 @@ class ImageSource:
         return 0
 
     def draws(self, rng: np.random.Generator, key: SampleKey) -> Iterator[list[Frame]]:
-        """See `Source`."""
+        """See `ClipSource`."""
         order = self._epoch_order(key.epoch)
         index = order[key.index % len(order)]
         while True:
@@ -304,7 +304,7 @@ class VideoSource:
         return self._config.frame_draws * sum(map(len, self._trees))
 
     def draws(self, rng: np.random.Generator, key: SampleKey) -> Iterator[list[Frame]]:
-        """See `Source`. The gap in frames of the film is the same everywhere: skip // spacing."""
+        """See `ClipSource`; gaps are alike in frames of the film: skip // spacing."""
         while True:
             for tree, video in self._round(rng):
                 for _ in range(self._config.frame_draws):
