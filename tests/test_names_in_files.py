@@ -13,7 +13,7 @@ from rhmnet.data.youtube import open_youtube_vos
 from rhmnet.errors import InputError
 from rhmnet.files.reading import read_list
 from rhmnet.tools.scribbles.check import arrange, check_root
-from rhmnet.tools.scribbles.json_formats import read_davis
+from rhmnet.tools.scribbles.line_files import read_davis
 from rhmnet.tools.scribbles.masks import coco_jobs
 
 HOSTILE = ("/etc", "../../victim", "a/../../victim", "C:\\x", "a\x1b[2Jb", "a\x0bb", "n" * 300)

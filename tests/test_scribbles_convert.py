@@ -21,8 +21,7 @@ from rhmnet.tools.scribbles import (
     trace,
 )
 from rhmnet.tools.scribbles.convert import SUFFIXES, ConvertOptions, convert
-from rhmnet.tools.scribbles.json_formats import read_davis
-from rhmnet.tools.scribbles.svg import flatten, matrix, read_svg
+from rhmnet.tools.scribbles.line_files import flatten, matrix, read_davis, read_svg
 from rhmnet.visualize import davis_palette
 
 ANY = ConvertOptions()

@@ -30,7 +30,14 @@ from rhmnet.files.writing import link_or_copy, write_picture
 from rhmnet.labels import RELEASE_CHANNELS
 from rhmnet.runtime.command import CommandParser
 from rhmnet.tools.scribbles.check_videos import check_davis, check_own_folders, check_youtube
-from rhmnet.tools.scribbles.findings import Report, Row, check_gaps, check_map, labels_in, settle
+from rhmnet.tools.scribbles.findings import (
+    Report,
+    TableRow,
+    check_gaps,
+    check_map,
+    labels_in,
+    settle,
+)
 
 _TREES = (COCO, DAVIS, YOUTUBE)
 _MANY_OBJECTS = RELEASE_CHANNELS - 2
@@ -210,7 +217,7 @@ def check_coco(root: Path, report: Report) -> None:
 
 
 def _check_coco_map(
-    path: Path, num_objects: int, image: Path | None, row: Row, report: Report
+    path: Path, num_objects: int, image: Path | None, row: TableRow, report: Report
 ) -> None:
     """One image's labels against `num_objects` of the list, which counts background in."""
     labels = check_map(path, image, report)

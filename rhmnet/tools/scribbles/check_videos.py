@@ -14,8 +14,8 @@ from rhmnet.files.names import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, list_files
 from rhmnet.files.reading import read_list
 from rhmnet.tools.scribbles.findings import (
     Report,
-    Row,
     SheetPicture,
+    TableRow,
     check_gaps,
     check_map,
     check_order,
@@ -117,7 +117,12 @@ def _check_videos(
 
 
 def _check_video(
-    images: Path | None, folder: Path, masks: Path | None, row: Row, report: Report, painted: bool
+    images: Path | None,
+    folder: Path,
+    masks: Path | None,
+    row: TableRow,
+    report: Report,
+    painted: bool,
 ) -> None:
     pictures = {} if images is None else by_stem(images, FRAME_SUFFIXES)
     scribbles = by_stem(folder, MAP_SUFFIXES)

@@ -37,13 +37,14 @@ from rhmnet.tools.scribbles import (
     rasterize,
     trace,
 )
-from rhmnet.tools.scribbles.json_formats import (
+from rhmnet.tools.scribbles.line_files import (
     read_davis,
     read_labelme,
+    read_svg,
     write_davis,
     write_labelme,
+    write_svg,
 )
-from rhmnet.tools.scribbles.svg import read_svg, write_svg
 
 
 class LineFormat(NamedTuple):

@@ -48,7 +48,7 @@ class SheetPicture(NamedTuple):
 
 
 @dataclass
-class Row:
+class TableRow:
     """One set's line in the table."""
 
     name: str
@@ -74,16 +74,16 @@ class Report:
     """Everything that a check found."""
 
     findings: list[Finding] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
+    rows: list[TableRow] = field(default_factory=list)
     samples: list[SheetPicture] = field(default_factory=list)
     painted: dict[Path, int] = field(default_factory=dict)
     """N of files that were painted in colours: their background, where there is any, is N + 1."""
     background_color: str | None = None
     """Of painted background strokes, as the user says."""
 
-    def add_row(self, name: str) -> Row:
+    def add_row(self, name: str) -> TableRow:
         """A new line of the table."""
-        self.rows.append(Row(name))
+        self.rows.append(TableRow(name))
         return self.rows[-1]
 
     def paint_options(self, frame: Frame) -> PaintOptions:
@@ -103,7 +103,7 @@ class Report:
         self.findings.append(Finding(where, what, remedy, severe=False))
 
     def count_image(
-        self, row: Row, labels: np.ndarray, background: int, image: Path | None, path: Path
+        self, row: TableRow, labels: np.ndarray, background: int, image: Path | None, path: Path
     ) -> None:
         """Add one scribbled image to a row, and to the contact sheet where its image is there."""
         row.count(labels, background)
@@ -315,7 +315,7 @@ def _short(how: str) -> str:
     return legend.encode("ascii", "replace").decode()[:34]
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: TableRow) -> tuple[str, ...]:
     shares = (row.object_pixels, row.background_pixels)
     videos = str(row.videos) if row.videos else "-"
     percent = [f"{100 * share / row.pixels:.2f} %" if row.pixels else "-" for share in shares]

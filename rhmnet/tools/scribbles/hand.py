@@ -8,15 +8,14 @@ alone, so that a seed gives the same bytes whatever the number of workers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
 from skimage.graph import MCP_Geometric
 from skimage.morphology import skeletonize
 
-from rhmnet.bounds import Range, check
+from rhmnet.bounds import check, flag, number
 from rhmnet.tools.scribbles import draw_lines
 
 SKELETON_SIDE = 96  # larger objects are shrunk to it, pixels: a hand sees no finer skeleton
@@ -24,41 +23,40 @@ MAX_PIECES = 8  # of an object get strokes, the largest: nobody dots every leaf 
 BACKGROUND_SIDE = 64  # longer side of the grid through which background strokes find their way
 
 
-def _option(default: float | bool, help: str, least: float = 0, most: float = 1) -> Any:
-    """A field whose help and bounds the command line shows."""
-    return field(default=default, metadata={"help": help, "bounds": Range(least, most)})
-
-
 @dataclass(frozen=True)
 class HandOptions:
     """What a hand does. Lengths are pixels at 480p: they scale with the image's short side."""
 
-    thickness: float = _option(7.0, "of a stroke, pixels at 480p", 0.1, 1000)
-    coverage: float = _option(0.8, "share of a skeleton path that its stroke covers on average")
-    branch_chance: float = _option(0.35, "probability that a side branch gets a stroke too")
-    max_branches: int = _option(3, "side branches that are considered, longest first", 0, 100)
-    jitter: float = _option(0.25, "straying from the middle, share of the half-width there")
-    piece_share: float = _option(
-        0.2, "a separate piece of an object gets a stroke from this share of the largest one on"
+    thickness: float = number(7.0, "of a stroke, pixels at 480p", 0.1, 1000)
+    coverage: float = number(
+        0.8, "share of a skeleton path that its stroke covers on average", 0, 1
     )
-    background: bool = _option(True, "draw background strokes")
-    background_strokes: int = _option(3, "how many of them", 0, 100)
-    background_length: float = _option(
-        0.4, "of each background stroke on average, share of the image's longer side"
+    branch_chance: float = number(0.35, "probability that a side branch gets a stroke too", 0, 1)
+    max_branches: int = number(3, "side branches that are considered, longest first", 0, 100)
+    jitter: float = number(0.25, "straying from the middle, share of the half-width there", 0, 1)
+    piece_share: float = number(
+        0.2,
+        "a separate piece of an object gets a stroke from this share of the largest one on",
+        0,
+        1,
     )
-    background_margin: float = _option(
+    background: bool = flag(True, "draw background strokes")
+    background_strokes: int = number(3, "how many of them", 0, 100)
+    background_length: float = number(
+        0.4, "of each background stroke on average, share of the image's longer side", 0, 1
+    )
+    background_margin: float = number(
         12.0,
         "that background strokes keep from objects where there is room, pixels at 480p",
         0,
         10000,
     )
-    min_area: float = _option(0.0, "objects of fewer pixels (at 480p) get no stroke", 0, 10**9)
+    min_area: float = number(0.0, "objects of fewer pixels (at 480p) get no stroke", 0, 10**9)
 
     def __post_init__(self) -> None:
         for option in fields(self):
-            if not isinstance(option.default, bool):
-                value = getattr(self, option.name)
-                check(f"stroke option {option.name}", value, option.metadata["bounds"])
+            name = f"stroke option {option.name}"
+            check(name, getattr(self, option.name), option.metadata["rule"])
 
 
 def draw_scribble(

@@ -205,7 +205,7 @@ def _common_options() -> CommandParser:
             default=field.default,
             action=action,
             help=f"{field.metadata['help']} (default %(default)s)",
-            **({} if kind is bool else {"type": Number(kind, field.metadata["bounds"])}),
+            **({} if kind is bool else {"type": Number(kind, field.metadata["rule"])}),
         )
     return common
 

@@ -22,7 +22,7 @@ from rhmnet.files.source import Source
 from rhmnet.inputs import objects_in, resize_strokes
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, from_disk
 from rhmnet.tools.scribbles import BACKGROUND_ID, rasterize
-from rhmnet.tools.scribbles.json_formats import read_davis
+from rhmnet.tools.scribbles.line_files import read_davis
 
 _ASPECT_TOLERANCE = 0.02  # relative; another shape is another picture, not another size
 
