@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,31 @@ def test_room_imports_only_what_it_may(room: str) -> None:
     for path in files:
         extra = imports_of(path) - MAY_IMPORT[room]
         assert not extra, f"{path.relative_to(ROOT)} may not import {sorted(extra)}"
+
+
+def names_of_torch(path: Path) -> set[str]:
+    """Dotted names that a file uses of torch, as `torch.ops.aten`."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    names = {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)}
+    return {name for name in names if name.startswith("torch.")}
+
+
+def test_private_operators_are_for_acceleration_alone() -> None:
+    def private(path: Path) -> list[str]:
+        used = sorted(names_of_torch(path))
+        return [n for n in used if any(x == "ops" or x[0] == "_" for x in n.split("."))]
+
+    room = ROOT / "rhmnet" / "accelerate"
+    assert any(private(path) for path in room.glob("*.py"))
+    for path in (ROOT / "rhmnet").rglob("*.py"):
+        assert path.is_relative_to(room) or not private(path), path
+
+
+def test_the_figures_boxes_are_short_and_know_no_devices() -> None:
+    texts = [(ROOT / "rhmnet" / f"{box}.py").read_text() for box in LEAVES]
+    assert sum(len(text.splitlines()) for text in texts) < 900
+    for text in (*texts, (ROOT / "rhmnet" / "model.py").read_text()):
+        assert not re.search(r"device\.type|is_cuda|is_grad_enabled", text)
 
 
 def test_every_room_is_listed() -> None:

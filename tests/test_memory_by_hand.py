@@ -8,7 +8,7 @@ from small import made_up_video, small_config, small_model
 from torch import Tensor
 from torch.nn import functional
 
-from rhmnet.accelerate.reading import TrackingBank
+from rhmnet.accelerate.fast_memory import TrackingBank
 from rhmnet.memory_bank import MemoryBank, ReliabilityLevel
 from rhmnet.structures import Expansion, MemoryEntry, Objects
 

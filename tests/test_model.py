@@ -9,7 +9,7 @@ from small import made_up_video, small_config, small_model
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rhmnet.accelerate.reading import (
+from rhmnet.accelerate.fast_memory import (
     ROWS,
     BoundedStepMemory,
     SharedStepMemory,
@@ -189,12 +189,12 @@ def test_attention_by_rows_is_attention(monkeypatch: pytest.MonkeyPatch) -> None
         assert torch.allclose(_attend_by_rows(query, key, value), expected, atol=1e-5)
 
     called = []
-    by_rows = "rhmnet.accelerate.reading._attend_by_rows"
+    by_rows = "rhmnet.accelerate.fast_memory._attend_by_rows"
     monkeypatch.setattr(by_rows, lambda q, k, v: called.append(1) or q)
     module = TrackingAttention(24, 3, 0.0).eval().requires_grad_(False).to(torch.bfloat16)
     half = [x.to(torch.bfloat16) for x in (query, key, value)]
     for features in (set(), {"avx512_bf16"}, {"avx512_bf16", "amx_tile"}):
-        monkeypatch.setattr("rhmnet.accelerate.reading.cpu_has", features.__contains__)
+        monkeypatch.setattr("rhmnet.accelerate.fast_memory.cpu_has", features.__contains__)
         module.attend(*half)
     assert len(called) == 1
 

@@ -2,7 +2,7 @@
 
 The tracker runs without it too. A copy of the network has its norms folded into convolutions that
 run with what follows them in one pass; banks lie in one buffer, or keep tokens that all objects
-share once (`reading`); objects are read and segmented a few at a time, those that are not there
+share once (`fast_memory`); objects are read and segmented a few at a time, those that are not there
 not at all. PyTorch's private operators are used here alone, where this build has them.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import FrozenBatchNorm2d
 
-from rhmnet.accelerate.reading import (
+from rhmnet.accelerate.fast_memory import (
     STATE_CLASSES,
     CommonMemory,
     SharedEntry,
