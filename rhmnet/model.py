@@ -163,7 +163,7 @@ class RHMNet(nn.Module):
                 memory = self.label_embedding.attach(feature, labels, step + 1, True, absent)
         return Expansion(
             *(reliable_logits, reliable_prob, entire_probs, full_probs),
-            *(reliable_memory, entire_features, absent),
+            *(reliable_memory, entire_features, absent, logits),
         )
 
     def read_and_segment(

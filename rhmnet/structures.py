@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 from torch.nn import functional
@@ -116,6 +116,8 @@ class Expansion(NamedTuple):
     """m of each entire-target step, [B * O, N, C], not labelled yet."""
     absent: int = 0
     """Further objects that the last one stands for."""
+    entire_logits_s4: Tensor | None = None
+    """[B * O, 2, H/4, W/4] of the last entire-target step."""
 
 
 class ClipPrediction(NamedTuple):
@@ -173,6 +175,17 @@ class Geometry(NamedTuple):
         return math.prod(-(-side // STRIDE) for side in self.network)
 
 
+class Origin(NamedTuple):
+    """What the entire target's probabilities are made of."""
+
+    logits_s4: Tensor
+    """[O, 2, H/4, W/4], as the head gave them."""
+    valid: Tensor
+    """bool [1, O]."""
+    absent: int
+    """Further objects that the last one stands for."""
+
+
 class FrameMaps(NamedTuple):
     """One frame's probabilities at the network's size."""
 
@@ -189,14 +202,28 @@ class TrackedFrame:
     """
 
     def __init__(
-        self, entire: Tensor, reliable: Tensor, channels: Sequence[int] | None, geometry: Geometry
+        self,
+        entire: Tensor,
+        reliable: Tensor,
+        channels: Sequence[int] | None,
+        geometry: Geometry,
+        origin: Origin | None = None,
     ) -> None:
         """entire, reliable: [1, L, H', W'], probabilities of the padded frame, at any stride.
 
         channels: which of the L belongs to each of objects 1..O and background; None: L = O + 1.
+        origin: what `entire` was made of, a sixteenth of its bytes; None where strokes were fixed.
         """
         self._entire, self._reliable = entire, reliable
         self._channels, self._geometry = channels, geometry
+        self._origin = origin
+
+    def parts(self) -> dict[str, Any]:
+        """Tensors and plain values that make it anew: `entire`, or its `origin`, and the others."""
+        kept = {"entire": self._entire} if self._origin is None else self._origin._asdict()
+        channels = None if self._channels is None else list(self._channels)
+        geometry = tuple(self._geometry)
+        return {**kept, "reliable": self._reliable, "channels": channels, "geometry": geometry}
 
     @cached_property
     def labels(self) -> Tensor:

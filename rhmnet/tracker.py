@@ -32,6 +32,7 @@ from rhmnet.structures import (
     Geometry,
     MemoryEntry,
     Objects,
+    Origin,
     TrackedFrame,
 )
 
@@ -120,9 +121,8 @@ class Tracker:
             strokes = self._add_objects(frame, strokes)
             self._add_correction(frame, strokes)
         expansion = self._net.expand(frame, self._bank, self._rows)
-        if strokes is not None:
-            self._fix_strokes(expansion, strokes)
-        return self._finish(expansion)
+        fixed = strokes is not None and self._fix_strokes(expansion, strokes)
+        return self._finish(expansion, fixed)
 
     def remove_object(self, number: int) -> None:
         """Stop tracking an object, 1..N; a later stroke makes it appear anew."""
@@ -218,15 +218,19 @@ class Tracker:
             for step, entry in zip(self._bank.steps, entries, strict=True):
                 step.add_initial(entry)
 
-    def _fix_strokes(self, expansion: Expansion, strokes: Tensor) -> None:
-        """Make a correction's pixels certain, also for what later frames read of this one."""
+    def _fix_strokes(self, expansion: Expansion, strokes: Tensor) -> bool:
+        """Make a correction's pixels certain, also for what later frames read of this one.
+
+        Returns whether there are any.
+        """
         if not strokes.any():
-            return
+            return False
         objects = self._objects
         certain = one_hot(self._geometry.pad(objects.in_rows(strokes))[None], len(objects.rows))
         for prob in (*expansion.entire_probs, *expansion.full_probs):
             here = functional.adaptive_max_pool2d(certain, prob.shape[-2:])
             prob.copy_(torch.where(here.any(1, keepdim=True), here, prob))
+        return True
 
     def _set_objects(self, objects: VideoObjects) -> None:
         """Say anew which rows of the memory are tracked; whenever objects come or go."""
@@ -237,14 +241,17 @@ class Tracker:
         valid = torch.tensor(live)[None].to(self._net.device)
         self._rows = Objects(valid, max(objects.absent - 1, 0), rows)
 
-    def _finish(self, expansion: Expansion) -> TrackedFrame:
+    def _finish(self, expansion: Expansion, fixed: bool = False) -> TrackedFrame:
         """Memorize what was predicted and hand it out."""
         entire, reliable = expansion.full_probs[-1], expansion.reliable_prob_s4
         if self._index == 0 or entire.device.type == "cpu":  # elsewhere asking makes the host wait
             _check_finite(entire, self._net.dtype)
         self._memorize(expansion)
         self._index += 1
-        return TrackedFrame(entire, reliable, self._objects.channels, self._geometry)
+        origin = Origin(expansion.entire_logits_s4, self._rows.valid, expansion.absent)
+        return TrackedFrame(
+            entire, reliable, self._objects.channels, self._geometry, None if fixed else origin
+        )
 
     def _memorize(self, expansion: Expansion) -> None:
         """Store at the configured frames; on the others keep the last where that is asked for."""

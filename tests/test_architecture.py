@@ -52,6 +52,7 @@ MAY_IMPORT = {
     "tools/scribbles": BASE | {"tools/scribbles", "data", "files", "visualize", "runtime"},
     "tools/segment": BASE
     | {"tools/segment", "tools/scribbles", "inputs", "data", "files", "tracker", "model"}
+    | {"segmentation_head"}
     | {
         "checkpoint",
         "evaluation",

@@ -51,6 +51,10 @@ class Edits:
     def can_redo(self) -> bool:
         return bool(self._undone)
 
+    def standing(self, frame: int) -> list[dict[str, Any]]:
+        """The edits that touch a frame and were not undone, in order."""
+        return [e for e in self._applied if e.get("frame", frame) == frame and _touches(e)]
+
     def check(self, edit: Any, frames: int) -> None:
         """Raise InputError unless an edit can be applied. frames: of the video."""
         kind = edit.get("edit") if isinstance(edit, dict) else None
@@ -175,6 +179,10 @@ def parse_edits(lines: Iterable[bytes], name: str) -> list[Any]:
                 f"{name}: line {number} is no JSON; mend it, or take it out with all after it"
             ) from None
     return edits
+
+
+def _touches(edit: dict[str, Any]) -> bool:
+    return "frame" in edit or edit["edit"] == "delete_object"
 
 
 def _check_object(number: Any) -> None:

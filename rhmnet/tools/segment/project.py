@@ -30,7 +30,8 @@ from rhmnet.errors import InputError
 from rhmnet.files.images import read_labels, write_mask
 from rhmnet.files.reading import parse_json
 from rhmnet.files.writing import add_line, remove, remove_unfinished, torch_bytes, write_bytes
-from rhmnet.structures import FrameMaps, TrackedFrame
+from rhmnet.segmentation_head import entire_target
+from rhmnet.structures import FrameMaps, Geometry, TrackedFrame
 from rhmnet.tools.segment.plan import BACKWARD, FORWARD, NOTHING, PASSES, There
 from rhmnet.tools.segment.propagation import At, Told, Write
 from rhmnet.tracker import STATE_CLASSES
@@ -154,7 +155,8 @@ class Project:
     """The engine's `Store` of a session. Reading is for any thread.
 
     budget: bytes of the tracker's states. device: where the network is. name_of: a frame's name.
-    size: H, W of the video. fits: whether what came of a step is what the strokes ask for.
+    size: H, W of the video. upsample: `model.upsample_logits`. fits: whether what came of a step is
+    what the strokes ask for.
     """
 
     keeps_all = True
@@ -166,12 +168,13 @@ class Project:
         device: torch.device,
         size: tuple[int, int],
         name_of: Callable[[int], str],
+        upsample: bool,
     ) -> None:
         self.there, self.snapshots = There(), {}
         self.rows: dict[int, Row] = {}
         self.fits: Callable[[At], bool] = lambda at: True
         self._blobs, self._budget, self._device = blobs, budget, device
-        self._size, self._name_of = size, name_of
+        self._size, self._name_of, self._upsample = size, name_of, upsample
         self._lock = RLock()
         self._bytes: dict[tuple[int, int], int] = {}  # of each state
         self._state_bytes = 0  # of the last one
@@ -216,7 +219,7 @@ class Project:
                 if self.there.maps[way, frame] == key:
                     self.there.maps[way, frame] = NOTHING
             return None
-        return FrameMaps(**found)
+        return _unpacked(found, self._upsample).maps
 
     def put_result(self, key: np.uint64, told: Told, numbers: list[int]) -> Write:
         area = np.bincount(told.labels.ravel(), minlength=256)[numbers].tolist()
@@ -295,8 +298,7 @@ class Project:
 
     def _write_maps(self, way: int, frame: int, key: np.uint64, tracked: TrackedFrame) -> None:
         try:
-            content = {name: x.contiguous() for name, x in tracked.maps._asdict().items()}
-            self._pack(_file("waiting", way, frame, key), content)
+            self._pack(_file("waiting", way, frame, key), _packed(tracked))
         except BaseException:
             if self.there.maps[way, frame] == key:
                 self.there.maps[way, frame] = NOTHING
@@ -387,6 +389,23 @@ class Project:
 
 def _file(kind: str, way: int, frame: int, key: np.uint64) -> str:
     return f"{kind}/{PASSES[way]}/{frame}.{key:016x}.bin"
+
+
+def _packed(tracked: TrackedFrame) -> dict[str, Any]:
+    """What makes a frame's probabilities anew, to the bit: strides stay, they choose kernels."""
+    parts = tracked.parts()
+    tensors = {n: x.clone() for n, x in parts.items() if isinstance(x, torch.Tensor)}
+    return parts | tensors
+
+
+def _unpacked(parts: dict[str, Any], upsample: bool) -> TrackedFrame:
+    """upsample: `model.upsample_logits`."""
+    geometry = Geometry(*map(tuple, parts["geometry"]))
+    entire = parts.get("entire")
+    if entire is None:
+        valid, absent = parts["valid"], parts["absent"]
+        entire = entire_target(parts["logits_s4"], valid, upsample, absent)[1]
+    return TrackedFrame(entire, parts["reliable"], parts["channels"], geometry)
 
 
 def _bytes_of(state: Any) -> int:

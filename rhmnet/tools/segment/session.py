@@ -95,7 +95,8 @@ class Session:
             self._blobs, self._size = blobs, size
             budget = config.test.snapshot_budget
             name_of = source.frame_name
-            self._project = Project(blobs, budget, model.device, source.size, name_of)
+            upsample = config.model.upsample_logits
+            self._project = Project(blobs, budget, model.device, source.size, name_of, upsample)
             tracker, threshold = Tracker(model, config), config.model.refine_threshold[0]
             base = _base(model, config)
             self._engine = Propagation(tracker, source, self._project, size, threshold, base)
@@ -129,6 +130,11 @@ class Session:
         """All of them, as they are kept."""
         with self._engine.lock:
             return list(self._edits.log)
+
+    def standing(self, frame: int) -> list[dict[str, Any]]:
+        """The edits of a frame's strokes that were not undone, in order."""
+        with self._engine.lock:
+            return self._edits.standing(self._frame(frame))
 
     @property
     def objects(self) -> dict[int, str]:
