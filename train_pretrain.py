@@ -17,19 +17,52 @@ code of its own, torchrun into 1.)
 
 import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 
+from functools import partial
+
+from torch.amp import GradScaler
 from torch.distributed.elastic.multiprocessing.errors import record
 
+from rhmnet.data.loader import build_dataset, build_loader, iterations_per_epoch
 from rhmnet.evaluation.benchmarks import davis_validation
+from rhmnet.losses import Criterion
+from rhmnet.model import build_model
 from rhmnet.runtime.command import run_command
-from rhmnet.training.options import parse_options
-from rhmnet.training.run import train
+from rhmnet.runtime.processes import parallel, seed_everything
+from rhmnet.training.engine import ClipLosses, Run, build_optimizer, prepare
+from rhmnet.training.run import Options, Training, Validate, find_origin, joined, parse_options
+
+STAGE, CONFIG = "pretrain", "pre_training"  # all that the two training scripts differ in
 
 
 @record
 def main() -> int:
-    options = parse_options(__doc__, default_config="pre_training")
-    validate = davis_validation(options.config, options.log_folder / "validation")
-    return train("pretrain", options, validate)
+    options = parse_options(__doc__, CONFIG)
+    return train(options, davis_validation(options.config, options.log_folder / "validation"))
+
+
+def train(options: Options, validate: Validate | None = None) -> int:
+    """Put the run together and train it to its end, or until asked to stop; the exit code.
+
+    Raises InputError for what the user can mend.
+    """
+    config, settings = options.config, options.config.train
+    with joined(options) as (processes, stop):
+        origin = find_origin(options, processes)
+        dataset = build_dataset(config, STAGE)
+        split = {"world_size": processes.size, "accumulation": settings.accumulation}
+        loader = partial(build_loader, config, STAGE, rank=processes.rank, dataset=dataset, **split)
+        seed_everything(settings.seed)
+        with processes.main_first():  # it may download the backbone's weights for all
+            model = build_model(origin.config).to(processes.device)
+        origin.fill(model)
+        prepare(model, settings)
+        criterion = Criterion(config.loss)
+        losses = parallel(ClipLosses(model, criterion, settings), processes)
+        optimizer = build_optimizer(model, settings)
+        scaler = GradScaler(processes.device.type, enabled=settings.precision == "float16")
+        iterations = iterations_per_epoch(config, STAGE, dataset=dataset, **split)
+        run = Run(config, model, optimizer, scaler, iterations)
+        return Training(options, run, losses, loader, processes, stop, validate).train(origin)
 
 
 if __name__ == "__main__":

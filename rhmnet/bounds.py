@@ -126,6 +126,7 @@ class Several:
         return f"a list of {count}, each {self.each}"
 
 
+FINITE = Range(-math.inf, math.inf)
 Rule = Range | Choice | Text | Flag | Several
 
 
@@ -182,6 +183,11 @@ def check_number(value: Any, name: str) -> int:
         return operator.index(value)
     except TypeError:
         raise InputError(f"{name}={short(value)}: expected a whole number, as 2") from None
+
+
+def is_whole_number(value: Any, least: int, most: int = 2**62) -> bool:
+    """Whether a value is a whole number of Python's, no truth value, from `least` to `most`."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _plain(number: float) -> str:

@@ -1,4 +1,4 @@
-"""Weights by name, as files hold them: whose names those are, and whether the weights fit a model.
+"""State dicts as files hold them: whose names those are, and whether they fit a model or optimizer.
 
 The authors' names and those of wrappers become ours; the backbone's come from torchvision's.
 """
@@ -15,12 +15,15 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rhmnet.bounds import FINITE, Several, is_whole_number
 from rhmnet.config import STRIDE, ModelConfig
 from rhmnet.errors import InputError
 from rhmnet.feature_extractor import FeatureExtractor
 from rhmnet.files.reading import read_torch_file
 
 COUNT = "num_batches_tracked"  # of batch norm: the one integer; evaluation never reads it
+_MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
+_SETTINGS = ("lr", "betas", "eps", "weight_decay")
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _POSITIONS = ("position_embedding.row_embed", "position_embedding.col_embed")
 # (the authors' name, ours) of modules; longest match first where one begins another
@@ -292,3 +295,48 @@ def _read(backbone: str, source: str) -> Mapping[str, Any]:
             f"{backbone}"
         )
     return state
+
+
+def optimizer_misfit(saved: Any, optimizer: torch.optim.Optimizer) -> str | None:
+    """What keeps an optimizer's saved state from being one of `optimizer`; None if nothing does."""
+    groups = saved.get("param_groups") if isinstance(saved, Mapping) else None
+    moments = saved.get("state") if isinstance(saved, Mapping) else None
+    if not isinstance(groups, list) or not isinstance(moments, Mapping):
+        return "optimizer is no optimizer's state"
+    if len(groups) != len(optimizer.param_groups):
+        return f"its optimizer has {len(groups)} groups for {len(optimizer.param_groups)}"
+    shapes: dict[int, torch.Size] = {}
+    for group, own in zip(groups, optimizer.param_groups, strict=True):
+        numbers = group.get("params") if isinstance(group, Mapping) else None
+        if not isinstance(numbers, list) or not all(is_whole_number(n, 0) for n in numbers):
+            return "optimizer.param_groups is no list of groups"
+        if len(numbers) != len(own["params"]):
+            return f"its optimizer has {len(numbers)} weights for {len(own['params'])} in a group"
+        if any(not _settings_like(group.get(name), own[name]) for name in _SETTINGS):
+            return f"optimizer.param_groups lacks one of {', '.join(_SETTINGS)}"
+        shapes |= {n: p.shape for n, p in zip(numbers, own["params"], strict=True)}
+    if len(shapes) != sum(len(group["params"]) for group in groups):
+        return "optimizer.param_groups names a weight twice"
+    for number, entry in moments.items():
+        if number not in shapes or not isinstance(entry, Mapping) or entry.keys() != _MOMENTS:
+            return f"optimizer.state has no moments of a weight at {str(number)[:20]}"
+        for name, value in entry.items():
+            shape = torch.Size([]) if name == "step" else shapes[number]
+            if problem := _misshapen(value, shape, least=None if name == "exp_avg" else 0):
+                return f"optimizer.state: {name} of weight {number} {problem}"
+    return None
+
+
+def _misshapen(value: Any, shape: torch.Size, least: float | None) -> str | None:
+    if not isinstance(value, Tensor) or unusable("", value):
+        return "is no dense tensor of floating-point numbers"
+    if value.shape != shape:
+        return f"has the shape {list(value.shape)}, expected {list(shape)}"
+    if kind := not_finite(value):
+        return f"holds {kind}"
+    return "is negative" if least is not None and value.numel() and value.min() < least else None
+
+
+def _settings_like(value: Any, own: Any) -> bool:
+    rule = Several(FINITE, len(own), len(own)) if isinstance(own, (tuple, list)) else FINITE
+    return rule.holds(value)

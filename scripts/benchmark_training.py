@@ -40,8 +40,7 @@ from rhmnet.model import build_model
 from rhmnet.runtime.command import CommandParser, run_command, whole
 from rhmnet.runtime.processes import choose_device
 from rhmnet.structures import REDRAW_REASONS, Clip
-from rhmnet.training.engine import ClipLosses, prepare, to_device
-from rhmnet.training.optimizer import build_optimizer
+from rhmnet.training.engine import ClipLosses, build_optimizer, prepare, to_device
 
 
 def main() -> None:
@@ -165,8 +164,7 @@ class Step:
         self.model = build_model(config).to(device).train()
         prepare(self.model, train)
         self.criterion = Criterion(config.loss)
-        run_backward = config.loss.consistency_weight > 0
-        self.losses = ClipLosses(self.model, self.criterion, train, run_backward)
+        self.losses = ClipLosses(self.model, self.criterion, train)
         self.optimizer = build_optimizer(self.model, train)
         self.scaler = GradScaler(device.type, enabled=precision == "float16")
 

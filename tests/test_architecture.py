@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "config_yaml": {"errors", "bounds"},
     "config": {"errors", "bounds", "config_yaml"},
     **{leaf: {"labels", "structures", *extra} for leaf, extra in LEAVES.items()},
-    "state_dict": {"errors", "config", "files", "feature_extractor"},
+    "state_dict": {"errors", "bounds", "config", "files", "feature_extractor"},
     "model": BASE | set(LEAVES) | {"state_dict"},
     "accelerate": BASE | set(LEAVES) | {"accelerate", "model"},
     "inputs": BASE,

@@ -26,10 +26,8 @@ from rhmnet.errors import InputError
 from rhmnet.model import build_model
 from rhmnet.training import run as run_module
 from rhmnet.training import state as state_module
-from rhmnet.training.initial import initial_weights
-from rhmnet.training.options import Options
-from rhmnet.training.run import choose_state
-from rhmnet.training.state import find_newest, is_whole
+from rhmnet.training.run import Options, initial_weights
+from rhmnet.training.state import choose_state, find_newest, is_whole
 
 ITERATIONS = 6
 

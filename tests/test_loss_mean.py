@@ -26,7 +26,7 @@ from rhmnet.model import build_model
 from rhmnet.runtime.processes import Processes, seed_everything
 from rhmnet.structures import Clip, ClipPrediction
 from rhmnet.training.engine import ClipLosses, shared_normalizers
-from rhmnet.training.options import Options
+from rhmnet.training.run import Options
 
 
 def part(pixels: int, background: int, target_prob: float) -> tuple[Clip, ClipPrediction]:

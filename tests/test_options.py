@@ -9,7 +9,7 @@ import pytest
 from rhmnet.config import Config
 from rhmnet.errors import InputError
 from rhmnet.runtime.command import GROUPS, CommandParser, real, whole
-from rhmnet.training.options import parse_options
+from rhmnet.training.run import parse_options
 
 
 def parser() -> CommandParser:

@@ -14,9 +14,8 @@ from torch.amp import GradScaler
 
 from rhmnet.errors import InputError
 from rhmnet.runtime.processes import join_processes
-from rhmnet.training.optimizer import build_optimizer
-from rhmnet.training.run import choose_state
-from rhmnet.training.state import Run, read_state, restore_state, save_state
+from rhmnet.training.engine import Run, build_optimizer
+from rhmnet.training.state import choose_state, read_state, restore_state, save_state
 
 
 def new_run(*overrides: str) -> Run:

@@ -18,6 +18,7 @@ from training_runs import (
     tiny_config,
     tiny_options,
     train_tiny,
+    train_video,
     weights_of,
 )
 
@@ -33,11 +34,15 @@ from rhmnet.runtime.processes import (
     untouched_random_state,
 )
 from rhmnet.structures import Clip
-from rhmnet.training import run as run_module
-from rhmnet.training.engine import ClipLosses, prepare
+from rhmnet.training.engine import (
+    ClipLosses,
+    build_optimizer,
+    learning_rate,
+    prepare,
+    set_learning_rate,
+)
 from rhmnet.training.logger import RunLogger
-from rhmnet.training.optimizer import build_optimizer, learning_rate, set_learning_rate
-from rhmnet.training.options import parse_options
+from rhmnet.training.run import parse_options
 
 
 def clips(count: int) -> Clip:
@@ -195,7 +200,7 @@ class NotFinite(Criterion):
 def test_loss_that_is_not_finite_stops_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "Criterion", NotFinite)
+    monkeypatch.setattr(train_video, "Criterion", NotFinite)
     options = tiny_options(tmp_path, tiny_config())
     with pytest.raises(InputError, match=r"iteration 3: the loss is not finite.*total nan"):
         train_tiny(options)
@@ -278,6 +283,20 @@ def test_options_take_overrides_anywhere(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (options.config.train.epochs, options.config.train.lr) == (3, 1e-3)
     assert (options.name, options.resume, options.device) == ("pre_training", "none", "cpu")
     assert options.checkpoint_folder == Path("checkpoints/pretrain_weights_pre_training")
+
+
+def test_both_stages_are_put_together_alike() -> None:
+    """Written out in each script, for who reads it; but for docstring, stage and configuration."""
+    written = []
+    for name, stage, config in (
+        ("train_pretrain.py", "pretrain", "pre_training"),
+        ("train_video.py", "video", "video_training"),
+    ):
+        text = (Path(__file__).parents[1] / name).read_text()
+        line = f'STAGE, CONFIG = "{stage}", "{config}"'
+        assert text.count(line) == 1
+        written.append(text.replace(line, "").split('"""', 2)[2])
+    assert written[0] == written[1]
 
 
 @pytest.mark.parametrize("key", ["epochs=0", "precision=half", "schedule=cosine", "lr=-1"])

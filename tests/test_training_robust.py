@@ -30,8 +30,8 @@ from rhmnet.errors import InputError
 from rhmnet.files import concurrency
 from rhmnet.files.concurrency import alone_in
 from rhmnet.runtime.processes import StopRequest
-from rhmnet.training.finite import FiniteWatch
-from rhmnet.training.options import Options
+from rhmnet.training.engine import FiniteWatch
+from rhmnet.training.run import Options
 from rhmnet.training.state import find_newest
 
 

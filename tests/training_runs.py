@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from davis_files import load_script
 from torch.utils.data import Dataset
 
 from rhmnet.config import Config, from_dict
 from rhmnet.data.sources import SampleKey, sample_rng
 from rhmnet.structures import REDRAW_REASONS, Clip
-from rhmnet.training import run as run_module
-from rhmnet.training.options import Options
+from rhmnet.training.run import Options, Validate
 
 SIDE, FRAMES, SAMPLES = 32, 2, 6
+train_video = load_script("train_video.py")
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["rhmnet.training.run", "torch.utils.tensorboard"])
@@ -76,15 +77,15 @@ def tiny_options(folder: Path, config: Config, resume: str = "auto") -> Options:
     return Options(config, "tiny", resume, None, folder / "checkpoints", folder / "runs", "cpu")
 
 
-def train_tiny(options: Options, validate: run_module.Validate | None = None) -> int:
+def train_tiny(options: Options, validate: Validate | None = None) -> int:
     """`train` on made-up clips; returns its exit code."""
     torch.set_num_threads(1)
-    real = run_module.build_dataset
-    run_module.build_dataset = lambda config, stage: MadeUpClips()
+    real = train_video.build_dataset
+    train_video.build_dataset = lambda config, stage: MadeUpClips()
     try:
-        return run_module.train("video", options, validate)
+        return train_video.train(options, validate)
     finally:
-        run_module.build_dataset = real
+        train_video.build_dataset = real
 
 
 def losses_of(options: Options) -> list[tuple[int, dict[str, float]]]:

@@ -81,9 +81,14 @@ class Processes(NamedTuple):
             dist.broadcast_object_list(values, src=0, group=self.control)
         return values[0]
 
-    def wait(self) -> None:
-        """Return when all processes have come here."""
-        self.any(False)
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """What is inside, the main process does before the others."""
+        if not self.is_main:
+            self.any(False)
+        yield
+        if self.is_main:
+            self.any(False)
 
 
 @contextmanager
@@ -313,6 +318,19 @@ def set_random_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(state["cuda"])
     if state["mps"] is not None and torch.backends.mps.is_available():
         torch.mps.set_rng_state(state["mps"])
+
+
+def is_random_state(state: Any) -> bool:
+    """Whether `set_random_state` takes it: tried on generators that nobody draws from."""
+    try:
+        version, keys, gauss = state["python"]
+        random.Random().setstate((version, tuple(keys), gauss))
+        keys, *rest = state["numpy"]
+        np.random.RandomState().set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))
+        torch.Generator().set_state(state["torch"])
+        return all(state[d] is None or state[d].dtype == torch.uint8 for d in ("cuda", "mps"))
+    except Exception:  # each generator has its own way to refuse a state
+        return False
 
 
 @contextmanager

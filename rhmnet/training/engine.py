@@ -1,46 +1,81 @@
-"""The training loop: clips to losses to steps, and nothing that makes the device wait."""
+"""The training loop: clips to losses to steps, and nothing that makes the device wait.
+
+AdamW with a slower backbone; learning rates are pure functions of the iteration, so that a run that
+was stopped goes on exactly where it was.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import AdamW
 from torch.utils.checkpoint import checkpoint
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from rhmnet.config import TrainConfig
+from rhmnet.config import Config, TrainConfig
+from rhmnet.errors import InputError
+from rhmnet.files.writing import write_torch
 from rhmnet.losses import Criterion
 from rhmnet.model import RHMNet
 from rhmnet.runtime.processes import Processes, untouched_random_state
 from rhmnet.structures import Clip, ClipPrediction
-from rhmnet.training.finite import FiniteWatch
-from rhmnet.training.logger import RunLogger
-from rhmnet.training.optimizer import learning_rate, set_learning_rate
-from rhmnet.training.state import Run
+from rhmnet.training.logger import LogWindow, Meter, RunLogger, Timed
 
-T = TypeVar("T")
+BACKBONE = "feature_extractor.backbone."
+"""Parameters whose name begins so learn at `backbone_lr_factor` x lr."""
 _DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass
+class Run:
+    """What is being trained, and how far it has come."""
+
+    config: Config
+    model: RHMNet
+    optimizer: torch.optim.Optimizer
+    scaler: GradScaler
+    iterations_per_epoch: int
+    epoch: int = 0
+    """Epochs finished."""
+    iteration: int = 0
+    """Iterations (optimizer steps) finished in the epoch that is under way."""
+    best_score: float | None = None
+    meter: Meter = field(default_factory=Meter)
+
+    @property
+    def total_iteration(self) -> int:
+        """Iterations finished in the whole run."""
+        return self.epoch * self.iterations_per_epoch + self.iteration
 
 
 class ClipLosses(nn.Module):
     """The network and its losses as one module, so that a step is one forward pass.
 
-    run_backward: also run each clip from its last frame, as the consistency loss needs it.
+    run_backward: also run each clip from its last frame, as the consistency loss needs it; None:
+    where that loss weighs anything.
     """
 
     def __init__(
-        self, model: nn.Module, criterion: Criterion, config: TrainConfig, run_backward: bool
+        self,
+        model: nn.Module,
+        criterion: Criterion,
+        config: TrainConfig,
+        run_backward: bool | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.criterion = criterion
+        if run_backward is None:
+            run_backward = criterion.config.consistency_weight > 0
         self.run_backward = run_backward
         self.dtype = _DTYPES[config.precision]
 
@@ -61,15 +96,6 @@ class ClipLosses(nn.Module):
         return ClipPrediction(*(_in_float32(x) for x in prediction))
 
 
-class Hooks(NamedTuple):
-    """What the loop calls between two steps, on all processes."""
-
-    save: Callable[[], None]
-    draw: Callable[[Clip], None]
-    """On the main process alone."""
-    should_stop: Callable[[], bool]
-
-
 def prepare(model: RHMNet, config: TrainConfig) -> None:
     """Memory format, recomputed activations and compilation, as the configuration asks for."""
     if config.channels_last:
@@ -83,10 +109,55 @@ def prepare(model: RHMNet, config: TrainConfig) -> None:
         model.feature_extractor.compile()
 
 
+def build_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
+    """AdamW over two named groups, `backbone` and `rest`; frozen parameters are left out.
+
+    The update is fused into one kernel where the device has one.
+    """
+    backbone, rest = [], []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (backbone if name.startswith(BACKBONE) else rest).append(parameter)
+    groups = [
+        {"name": "backbone", "params": backbone, "lr_factor": config.backbone_lr_factor},
+        {"name": "rest", "params": rest, "lr_factor": 1.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    fused = all(p.device.type in ("cpu", "cuda") for group in groups for p in group["params"])
+    return AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
+
+
+def learning_rate(config: TrainConfig, iteration: int, iterations_per_epoch: int) -> float:
+    """The learning rate of an iteration, counted from 0 over the run; docs/method.md, section 7.
+
+    Nothing but the iteration goes in, so that a resumed run goes on exactly where it was.
+    """
+    lr = config.lr * min(1.0, (iteration + 1) / max(1, config.warmup))
+    if config.schedule == "step":
+        cuts = iteration // iterations_per_epoch // config.step_epochs
+        return lr * config.step_factor**cuts
+    updated = iteration - iteration % config.poly_every
+    return lr * (1 - updated / (config.epochs * iterations_per_epoch)) ** config.poly_power
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give each parameter group its share of lr."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_factor"]
+
+
+class Hooks(NamedTuple):
+    """What the loop calls between two steps, on all processes."""
+
+    save: Callable[[], None]
+    draw: Callable[[Clip], None]
+    """On the main process alone."""
+    should_stop: Callable[[], bool]
+
+
 def train_one_epoch(
     run: Run,
     losses: nn.Module,
-    criterion: Criterion,
     loader: Iterable[Clip],
     processes: Processes,
     logger: RunLogger,
@@ -95,17 +166,18 @@ def train_one_epoch(
 ) -> bool:
     """Train from `run.iteration` to the end of the epoch; False if asked to stop before.
 
-    losses: a ClipLosses of the criterion, maybe wrapped for many processes.
+    losses: a ClipLosses, maybe wrapped for many processes.
     loader: the batches from that iteration on, `train.accumulation` of them per iteration; it must
     leave the global generators alone.
     Raises InputError for a loss that is not finite; its batch lies in dump_folder then.
     """
     config = run.config.train
+    criterion = getattr(losses, "module", losses).criterion
     losses.train()
     run.optimizer.zero_grad(set_to_none=True)
-    clips = _Timed(iter(loader))
+    clips = Timed(iter(loader))
     watch = FiniteWatch(dump_folder, processes.rank)
-    window = _Window(run, processes)
+    window = LogWindow(run, processes)
     while run.iteration < run.iterations_per_epoch:
         lr = learning_rate(config, run.total_iteration, run.iterations_per_epoch)
         set_learning_rate(run.optimizer, lr)
@@ -149,60 +221,6 @@ def to_device(clip: Clip, device: torch.device) -> Clip:
     return Clip(*(x.to(device, non_blocking=True) for x in clip))._replace(**kept)
 
 
-class _Timed(Iterator[T]):
-    """An iterator that adds up the seconds that its reader waits for it."""
-
-    def __init__(self, iterator: Iterator[T]) -> None:
-        self._iterator = iterator
-        self._waited = 0.0
-
-    def __next__(self) -> T:
-        start = time.perf_counter()
-        try:
-            return next(self._iterator)
-        finally:
-            self._waited += time.perf_counter() - start
-
-    def take_waited(self) -> float:
-        """Seconds waited since the last call."""
-        waited, self._waited = self._waited, 0.0
-        return waited
-
-
-class _Window:
-    """The iterations between two log lines, and the clock over them."""
-
-    def __init__(self, run: Run, processes: Processes) -> None:
-        self._run, self._processes = run, processes
-        self._start, self._first = time.perf_counter(), run.total_iteration
-
-    def log(self, logger: RunLogger, values: dict[str, float], clips: _Timed[Clip]) -> None:
-        """Log the losses and rates of the window with its speed; then a new one begins."""
-        run, config, now = self._run, self._run.config.train, time.perf_counter()
-        iterations, seconds = run.total_iteration - self._first, now - self._start
-        clips_made = iterations * config.batch_size * config.accumulation * self._processes.size
-        speed, waiting = clips_made / seconds, clips.take_waited() / seconds
-        redraws = run.meter.redraws(self._processes)
-        left = config.epochs * run.iterations_per_epoch - run.total_iteration
-        hours, minutes = divmod(int(left * seconds / iterations / 60), 60)
-        text = "  ".join(
-            [
-                f"epoch {run.epoch + 1}/{config.epochs}",
-                f"iteration {run.total_iteration}",
-                *(f"{name} {value:.4g}" for name, value in values.items()),
-                f"{speed:.2f} clips/s",
-                f"data wait {waiting:.0%}",
-                f"redraws {sum(redraws.values())}",
-                f"left {hours}:{minutes:02d} h",
-            ]
-        )
-        values["lr_backbone"] = values["lr"] * config.backbone_lr_factor
-        values |= {"clips_per_second": speed, "data_wait": waiting}
-        values |= {f"redraws_{reason}": count for reason, count in redraws.items()}
-        logger.scalars("train", run.total_iteration, run.epoch + 1, values, text)
-        self._start, self._first = time.perf_counter(), run.total_iteration
-
-
 def _due(iteration: int, every: int) -> bool:
     return every > 0 and iteration % every == 0
 
@@ -234,3 +252,66 @@ def _gradient_norm(run: Run) -> Tensor:
 
 def _in_float32(x: Tensor | None) -> Tensor | None:
     return x.float() if x is not None and x.is_floating_point() else x
+
+
+class _Look(NamedTuple):
+    clip: Clip
+    terms: Mapping[str, Tensor]
+    iteration: int
+    finite: Tensor
+    """bool scalar on the CPU, valid once `copied` has happened."""
+    copied: torch.cuda.Event | None
+
+
+class FiniteWatch:
+    """Looks at each total loss, on CUDA one step late: by then the answer has long been copied.
+
+    Whoever writes weights calls `settle` first, so that none are written from a bad step on.
+    """
+
+    def __init__(self, dump_folder: Path, rank: int) -> None:
+        self._folder, self._rank = dump_folder, rank
+        self._pending: _Look | None = None
+
+    def look(self, clip: Clip, terms: Mapping[str, Tensor], iteration: int) -> None:
+        """Take note of a step's losses, and judge those of the step before.
+
+        Raises InputError with the names of the losses at fault, once their batch is saved.
+        """
+        finite, copied = terms["total"].detach().isfinite(), None
+        if finite.is_cuda:
+            on_cpu = torch.empty((), dtype=torch.bool, pin_memory=True)
+            on_cpu.copy_(finite, non_blocking=True)
+            finite, copied = on_cpu, torch.cuda.Event()
+            copied.record()
+        self.settle()
+        terms = {name: term.detach() for name, term in terms.items()}
+        self._pending = _Look(clip, terms, iteration, finite, copied)
+        if copied is None:
+            self.settle()
+
+    def settle(self) -> None:
+        """Judge what has not been judged yet."""
+        look, self._pending = self._pending, None
+        if look is None:
+            return
+        if look.copied is not None:
+            look.copied.synchronize()
+        if not look.finite:
+            self._stop(look)
+
+    def _stop(self, look: _Look) -> None:
+        losses = {name: term.item() for name, term in look.terms.items()}
+        path = self._folder / f"not_finite_{look.iteration}_process_{self._rank}.pth"
+        clip = {name: value.cpu() for name, value in look.clip._asdict().items()}
+        where = f"its batch lies in {path}"
+        try:
+            write_torch(path, {"clip": clip, "losses": losses, "iteration": look.iteration})
+        except InputError as error:
+            where = f"its batch could not be saved ({error})"
+        values = ", ".join(f"{name} {value:g}" for name, value in losses.items())
+        raise InputError(
+            f"iteration {look.iteration}: the loss is not finite ({values}); {where}, "
+            "no state was written since: try a lower train.lr or train.precision=float32, then go "
+            "on with --resume auto"
+        )

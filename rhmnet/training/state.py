@@ -1,24 +1,26 @@
 """The resume state of a run: all that it needs to go on as if nothing had happened.
 
-States lie in the checkpoint folder as `state_<iteration>.pth.tar`; each is a checkpoint like any
-other (weights, configuration, epoch) with optimizer, scaler, counters and every process's random
-generators added. Beside them lie the weights of every epoch, `pretrain_checkpoint_<epoch>.pth.tar`.
+A state is a checkpoint like any other (weights, configuration, epoch) with optimizer, scaler,
+counters and every process's random generators added. Checksums tell bytes that changed; what is as
+it was written, and no state that a run could go on from, is refused by what it holds.
 """
 
 from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.amp import GradScaler
 
+from rhmnet.bounds import FINITE, is_whole_number
 from rhmnet.checkpoint import (
     best_path,
+    carried_config,
     differences,
+    epochs_in,
     fill,
     read_checkpoint,
     save_checkpoint,
@@ -27,11 +29,17 @@ from rhmnet.checkpoint import (
 )
 from rhmnet.config import Config, to_dict
 from rhmnet.errors import InputError
-from rhmnet.files.writing import move, remove
+from rhmnet.files.writing import make_folder, move, remove, remove_unfinished
 from rhmnet.model import RHMNet
-from rhmnet.runtime.processes import Processes, get_random_state, set_random_state
-from rhmnet.training.meter import Meter
-from rhmnet.training.state_check import damage, optimizer_misfit
+from rhmnet.runtime.processes import (
+    Processes,
+    get_random_state,
+    is_random_state,
+    set_random_state,
+)
+from rhmnet.state_dict import fitting_weights, not_finite, optimizer_misfit
+from rhmnet.training.engine import Run, build_optimizer
+from rhmnet.training.logger import Meter
 
 _TRAIN_FIELDS_FREE_TO_CHANGE = {
     *("batch_size", "accumulation", "compile", "channels_last", "checkpoint_activations"),
@@ -42,28 +50,7 @@ _STATE_KEYS = {
     *("epoch", "iteration", "iterations_per_epoch", "best_score", "config"),
     *("optimizer", "scaler", "processes"),
 }
-
-
-@dataclass
-class Run:
-    """What is being trained, and how far it has come."""
-
-    config: Config
-    model: RHMNet
-    optimizer: torch.optim.Optimizer
-    scaler: GradScaler
-    iterations_per_epoch: int
-    epoch: int = 0
-    """Epochs finished."""
-    iteration: int = 0
-    """Iterations (optimizer steps) finished in the epoch that is under way."""
-    best_score: float | None = None
-    meter: Meter = field(default_factory=Meter)
-
-    @property
-    def total_iteration(self) -> int:
-        """Iterations finished in the whole run."""
-        return self.epoch * self.iterations_per_epoch + self.iteration
+_SCALER = {"scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker"}
 
 
 def save_state(folder: Path, run: Run, processes: Processes) -> None:
@@ -127,12 +114,56 @@ def read_state(path: Path) -> dict[str, Any]:
             f"{path}: a state without {', '.join(missing)}, perhaps of another version; name "
             "another state_*.pth.tar, or start from its weights with --resume none --init"
         )
-    if problem := damage(state, path):
+    if problem := _damage(state, path):
         raise InputError(
             f"{path}: not the state of a run: {problem}; name another state_*.pth.tar, or start "
             "from its weights with --resume none --init"
         )
     return state
+
+
+def _damage(state: Mapping[str, Any], path: Path) -> str | None:
+    """What keeps a `read_checkpoint` that has all keys of a state from being one; None if nothing.
+
+    It is looked at by itself, not against a run: its moments against the network of its own
+    configuration.
+    """
+    iterations = state["iterations_per_epoch"]
+    if not is_whole_number(iterations, 1) or not is_whole_number(state["iteration"], 0, iterations):
+        return "iteration or iterations_per_epoch is no number of iterations"
+    if state["best_score"] is not None and type(state["best_score"]) not in (int, float):
+        return "best_score is no number"
+    if problem := _processes(state["processes"]) or _scaler(state["scaler"]):
+        return problem
+    try:
+        config = carried_config(state, path)
+        with torch.device("meta"):
+            model = RHMNet(config)
+        weights = fitting_weights(model.state_dict(), state, config.model, path)
+    except InputError as error:
+        return str(error).removeprefix(f"{path}: ")
+    for key, value in weights.items():
+        if not value.is_meta and (kind := not_finite(value)):
+            return f"{key} holds {kind}"
+    return optimizer_misfit(state["optimizer"], build_optimizer(model, config.train))
+
+
+def _processes(everyone: Any) -> str | None:
+    """Of each process: the state of its random generators, and its meter's."""
+    for number, process in enumerate(everyone):
+        if not is_random_state(process["random"]):
+            return f"processes[{number}].random is no state of random generators"
+        if not Meter.is_state(process["meter"]):
+            return f"processes[{number}].meter is no state of a meter"
+    return None
+
+
+def _scaler(scaler: Any) -> str | None:
+    if not isinstance(scaler, Mapping):
+        return "scaler is no state of a loss scaler"
+    if scaler and not (scaler.keys() >= _SCALER and all(FINITE.holds(scaler[k]) for k in _SCALER)):
+        return f"scaler lacks one of {', '.join(sorted(_SCALER))}"
+    return None
 
 
 def restore_state(path: Path, run: Run, processes: Processes) -> list[str]:
@@ -208,6 +239,36 @@ def is_whole(path: Path) -> bool:
     except InputError:
         return False
     return True
+
+
+def choose_state(resume: str, folder: Path) -> tuple[Path | None, list[str]]:
+    """The state that `--resume` asks for, None to begin anew, and notes on what was found.
+
+    Raises InputError for a file that is not there, and where no state of the folder is whole.
+    """
+    make_folder(folder)
+    remove_unfinished(folder)
+    if resume == "none":
+        return None, []
+    if resume != "auto":
+        if not Path(resume).is_file():
+            raise InputError(f"--resume {resume}: no such file; auto finds the newest state")
+        return Path(resume), []
+    state, broken = find_newest(folder)
+    if broken and state is None:
+        raise InputError(
+            f"no state is whole: {', '.join(map(str, broken))}; --resume none begins anew"
+            f"{_with_weights(folder)}"
+        )
+    return state, [f"passed over, because it is not whole: {path}" for path in broken]
+
+
+def _with_weights(folder: Path) -> str:
+    """What to add to `--resume none` to lose only what came after the newest finished epoch."""
+    newest = next((path for path in epochs_in(folder) if is_whole(path)), None)
+    if newest is None:
+        return ""
+    return f", --resume none --init {newest} from the weights of the newest whole epoch"
 
 
 def set_aside(folder: Path) -> list[Path]:
