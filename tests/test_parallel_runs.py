@@ -20,6 +20,7 @@ from small import made_up_video, small_config, small_model
 import rhmnet
 from rhmnet.errors import InputError
 from rhmnet.evaluation import tracking
+from rhmnet.files import concurrency
 from rhmnet.tools.scribbles import make as make_command
 from rhmnet.tools.segment import segment_command
 
@@ -139,3 +140,20 @@ def test_one_run_at_a_time_segments_into_a_folder(tmp_path: Path) -> None:
     lines = (tmp_path / "out" / "statistics.jsonl").read_text().splitlines()
     assert sorted(json.loads(line)["frame"] for line in lines) == [0, 1, 2]
     assert not (tmp_path / "out" / ".lock").exists()
+
+
+def test_a_folder_that_the_run_before_moves_away_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def made_and_moved(folder: Path) -> None:
+        folder.mkdir()
+        if not made:
+            folder.rename(tmp_path / "published")
+        made.append(folder)
+
+    monkeypatch.setattr(concurrency, "make_folder", made_and_moved)
+    with concurrency.alone_in(tmp_path / "partial", "wait"):
+        assert (tmp_path / "partial" / concurrency.LOCK).is_file()
+    assert len(made) == 2 and not list((tmp_path / "published").iterdir())

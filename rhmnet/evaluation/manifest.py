@@ -105,8 +105,8 @@ def publish(folder: Path, name: str, finished: Path, manifest: Manifest) -> None
             raise InputError(
                 f"{folder}: another run has begun to make other masks there; {_REMEDY}"
             )
-        remove(finished / LOCK)
         move(finished, folder / name)
+        remove(folder / name / LOCK)  # not before: another run would take the folder for its own
 
 
 @contextmanager

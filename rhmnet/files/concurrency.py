@@ -189,7 +189,10 @@ def alone_in(
     while True:
         make_folder(folder)
         with refused_by_name(folder):
-            file = open(folder / LOCK, "a", opener=no_link)  # noqa: SIM115  closed below
+            try:
+                file = open(folder / LOCK, "a", opener=no_link)  # noqa: SIM115  closed below
+            except FileNotFoundError:  # the run that left has moved the folder to its place
+                continue
         try:
             if _locked(file):
                 if not _is_at(file, folder / LOCK):  # removed by the run that left
