@@ -222,10 +222,9 @@ def detect(path: Path) -> LineFormat | None:
     for line_format in LINE_FORMATS.values():
         if line_format.suffix == suffix and (not line_format.key or line_format.key in content):
             return line_format
-    raise InputError(
-        f"{path}: no scribbles; expected .bmp, .png, .svg, or JSON of DAVIS (scribbles) or "
-        "labelme (shapes)"
-    )
+    suffixes = ", ".join(sorted({*SUFFIXES.values()} - {".json"}))
+    told = " or ".join(f"{name} ({kind.key})" for name, kind in LINE_FORMATS.items() if kind.key)
+    raise InputError(f"{path}: no scribbles; expected {suffixes}, or JSON of {told}")
 
 
 class ReadMap(NamedTuple):
