@@ -54,7 +54,7 @@ class DavisFolder:
     def valid_scribbles(self, group: int) -> Path:
         return self.root / f"valid_scribbles{group}"
 
-    def list_file(self, year: int, split: str) -> Path:
+    def list_file(self, year: int | str, split: str) -> Path:
         """The names of the videos of `train`, `val` or another list."""
         return self.root / "ImageSets" / str(year) / f"{split}.txt"
 
