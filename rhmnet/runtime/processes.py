@@ -85,10 +85,14 @@ class Processes(NamedTuple):
     def main_first(self) -> Iterator[None]:
         """What is inside, the main process does before the others."""
         if not self.is_main:
-            self.any(False)
+            self.wait()
         yield
         if self.is_main:
-            self.any(False)
+            self.wait()
+
+    def wait(self) -> None:
+        """Return when all processes have come here."""
+        self.any(False)
 
 
 @contextmanager
