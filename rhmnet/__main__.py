@@ -43,6 +43,12 @@ COMMANDS = (
         "dog.mp4 --scribble strokes.png --overlay",
     ),
     Command(
+        "canvas",
+        "tools.canvas.canvas_command",
+        "draw strokes in a browser, get the whole video, correct it",
+        "dog.mp4",
+    ),
+    Command(
         "scribbles make",
         "tools.scribbles.make",
         "strokes drawn from masks, for training and evaluation",

@@ -48,6 +48,9 @@ MAY_IMPORT = {
     "evaluation": BASE
     | {"evaluation", "model", "tracker", "inputs"}
     | {"data", "files", "checkpoint", "visualize", "runtime"},
+    "tools/canvas": BASE
+    | {"tools/canvas", "tools/segment", "tools/scribbles", "inputs", "files", "tracker"}
+    | {"checkpoint", "visualize", "runtime"},
     "tools/clips": BASE | {"tools/clips", "tools/scribbles", "data", "files", "runtime"},
     "tools/scribbles": BASE | {"tools/scribbles", "data", "files", "visualize", "runtime"},
     "tools/segment": BASE

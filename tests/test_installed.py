@@ -57,6 +57,8 @@ def test_the_wheel_holds_all_that_is_needed_and_nothing_else(wheel: Path) -> Non
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "rhmnet").rglob("*.py")}
     configs = {f"rhmnet/configs/{path.name}" for path in (ROOT / "configs").glob("*.yaml")}
+    page = (ROOT / "rhmnet" / "tools" / "canvas" / "static").iterdir()
+    modules |= {path.relative_to(ROOT).as_posix() for path in page}
     wanted = modules | configs | {"rhmnet/py.typed", "rhmnet/weights/rhmnet_small.pth.tar"}
     assert {name for name in names if ".dist-info/" not in name} == wanted
     assert wheel.name.startswith(f"rhmnet-{rhmnet.__version__}-")

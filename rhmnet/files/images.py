@@ -31,7 +31,7 @@ from rhmnet.files.decoding import (
     upright,
 )
 from rhmnet.files.reading import broken, check_file, read_bytes
-from rhmnet.files.writing import write_picture
+from rhmnet.files.writing import picture_bytes, write_bytes, write_picture
 from rhmnet.labels import davis_palette
 
 _WANTED = "an image"
@@ -159,12 +159,20 @@ def read_labels(path: str | Path) -> np.ndarray:
 def write_mask(path: str | Path, labels: np.ndarray, compress_level: int = 1) -> None:
     """Write a label map as a PNG of indices with the DAVIS palette, moved into place when whole.
 
+    labels, compress_level: as of `mask_bytes`.
+    """
+    write_bytes(path, mask_bytes(labels, compress_level))
+
+
+def mask_bytes(labels: np.ndarray, compress_level: int = 1) -> memoryview:
+    """What a mask's file holds: a PNG of indices with the DAVIS palette.
+
     labels: uint8 [H, W], 0 background, 1..N objects. compress_level: 1 to 9; label maps shrink to a
     few kilobytes at any, and higher ones take longer.
     """
     image = Image.fromarray(labels, mode="P")
     image.putpalette(davis_palette().tobytes())
-    write_picture(path, image, "PNG", compress_level=compress_level)
+    return picture_bytes(image, "PNG", compress_level=compress_level)
 
 
 def write_map(path: str | Path, labels: np.ndarray) -> None:

@@ -99,9 +99,14 @@ def write_picture(path: str | Path, picture: Any, kind: str, **options: Any) -> 
 
     It is encoded in memory: Pillow writes to files by itself, and takes no notice of a full disk.
     """
+    write_bytes(path, picture_bytes(picture, kind, **options))
+
+
+def picture_bytes(picture: Any, kind: str, **options: Any) -> memoryview:
+    """What `write_picture` writes."""
     data = io.BytesIO()
     picture.save(data, format=kind, **options)
-    write_bytes(path, data.getbuffer())
+    return data.getbuffer()
 
 
 def write_encoded(path: str | Path, pixels: Any, options: Sequence[int] = ()) -> None:

@@ -29,6 +29,7 @@ _KEPT_FROM_US = (
 _EXTRAS = {
     **dict.fromkeys(("skimage", "pycocotools", "svgelements"), "scribbles"),
     "tensorboard": "train",
+    **dict.fromkeys(("starlette", "uvicorn", "websockets"), "canvas"),
 }
 """Libraries that pyproject.toml's extras bring."""
 M_TRIM_THRESHOLD = -1  # of malloc.h

@@ -17,6 +17,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 import rhmnet
@@ -89,7 +90,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet segment") -> int
                 return stop.exit_code
 
             whole = track(tracker, source, strokes, results, size, threshold, stopped)
-            whole = whole and write_outputs(args, source, strokes, results, stopped)
+            whole = whole and write_outputs(
+                args, results.folder, source, strokes, results.masks, results.statistics, stopped
+            )
     if source.note:
         say(f"warning: {source.note}")
     if whole:
@@ -145,36 +148,42 @@ def check_outputs(args: argparse.Namespace) -> None:
 
 
 def write_outputs(
-    args: argparse.Namespace,
+    wanted: argparse.Namespace,
+    folder: Path,
     source: Source,
     strokes: Strokes,
-    results: Results,
+    masks: Path,
+    statistics: Callable[[int, int], np.ndarray],
     stopped: Callable[[], object],
 ) -> bool:
-    """Write all that was asked for; False if `stopped` said to stop before the end."""
-    count, objects, folder = source.count_exactly(), strokes.objects(), results.folder
+    """Write all that is wanted into a folder; False if `stopped` said to stop before the end.
+
+    wanted: with the fields summary, overlay (a container), objects, cutouts, coco. masks: their
+    folder. statistics: float64 [T, 3, O] of all frames and objects, by their numbers; see Results.
+    """
+    count, objects = source.count_exactly(), strokes.objects()
     names = [source.frame_name(index) for index in range(count)]
-    if args.summary:
+    if wanted.summary:
         head = {"video": source.name, "size": list(source.size), "fps": round(source.fps, 3)}
         write_summary(
             folder / "summary.json",
-            results.statistics(count, strokes.num_objects),
+            statistics(count, strokes.num_objects),
             names,
             objects,
             list(strokes.frames_of()),
             head,
         )
     exports: list[Export] = []
-    if args.overlay:
-        path = folder / f"overlay.{args.overlay}"
+    if wanted.overlay:
+        path = folder / f"overlay.{wanted.overlay}"
         exports.append(OverlayVideo(path, source.fps, source.size, strokes.maps))
-    if args.objects:
+    if wanted.objects:
         exports.append(ObjectMasks(folder / "objects", objects))
-    if args.cutouts:
+    if wanted.cutouts:
         exports.append(CutOuts(folder / "cutouts", objects))
-    if args.coco:
+    if wanted.coco:
         exports.append(CocoFile(folder / "coco.json", source.size, names, objects))
-    return not exports or export(exports, source, results.masks, count, stopped)
+    return not exports or export(exports, source, masks, count, stopped)
 
 
 def parse(description: str, argv: Sequence[str] | None, prog: str) -> argparse.Namespace:

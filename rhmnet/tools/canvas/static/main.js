@@ -1,0 +1,141 @@
+// Begins the page: asks what there is, then keeps what is known in step with what the server tells.
+
+import { state, on, tell, element, recall, say } from "./state.js";
+import { get, post, attempt, connect, recover, Refusal } from "./api.js";
+import "./stage.js";
+import "./draw.js";
+import "./objects.js";
+import * as panels from "./panels.js";
+import * as timeline from "./timeline.js";
+import * as keys from "./keys.js";
+
+async function load() {
+  let content;
+  try {
+    content = await get("/api/project");
+  } catch (error) {
+    const old = error instanceof Refusal && error.status === 401;
+    say(old ? "This link is of an earlier start of the server; open the one that it printed now." : error.message);
+    return;
+  }
+  take(content);
+}
+
+function take(content) {
+  const before = state.project?.id;
+  const { videos, project, palette, colours, editor } = content;
+  Object.assign(state, { videos, palette, colours, editor });
+  state.project = project;
+  element("start").hidden = Boolean(project);
+  element("work").hidden = !project;
+  element("all-videos").hidden = videos.length < 2;
+  if (!project) return showStart();
+  if (before === project.id) {
+    tell("objects");
+    tell("progress");
+    tell("strokes");
+    tell("next");
+  } else {
+    state.tags = new Map();
+    state.doubt = new Map();
+    state.standing = new Map();
+    recall();
+    tell("project");
+  }
+  tell("editor");
+  loadTags();
+  loadDoubt();
+  recover();
+}
+
+async function loadTags() {
+  const found = await attempt(get("/api/revisions"));
+  if (!found || !state.project) return;
+  state.project.default_tag = found.revs.default;
+  state.tags = new Map(Object.entries(found.revs.frames).map(([frame, tag]) => [Number(frame), tag]));
+  tell("mask", state.frame);
+}
+
+async function loadDoubt() {
+  const found = await attempt(get("/api/reliability"));
+  if (!found) return;
+  for (const [number, { doubt }] of Object.entries(found.objects)) {
+    doubt.forEach((value, frame) => {
+      if (value === null) return;
+      if (!state.doubt.has(frame)) state.doubt.set(frame, {});
+      state.doubt.get(frame)[number] = value;
+    });
+  }
+  tell("mask", -1);
+}
+
+function showStart() {
+  document.title = "RHMNet canvas";
+  element("videos").replaceChildren(
+    ...state.videos.map(({ id, name, saved }) => {
+      const line = document.createElement("li");
+      const open = document.createElement("button");
+      open.type = "button";
+      open.textContent = name;
+      open.addEventListener("click", async () => {
+        open.textContent = `${name}: opening …`;
+        const content = await attempt(post("/api/open", { video: id }));
+        open.textContent = name;
+        if (content) take(content);
+      });
+      line.append(open, saved ? " begun before" : "");
+      return line;
+    }),
+  );
+}
+
+const STANDING = ["revision", "can_undo", "can_redo", "objects", "states", "left", "done", "running", "rate", "seconds_left"];
+
+on("server-edit", (message) => {
+  if (!state.project) return;
+  for (const key of STANDING) if (message[key] !== undefined) state.project[key] = message[key];
+  for (const [frame, numbers] of Object.entries(message.stroked)) {
+    if (numbers.length) state.project.stroked[frame] = numbers;
+    else delete state.project.stroked[frame];
+  }
+  state.project.next = null;
+  for (const topic of ["objects", "strokes", "progress", "saved", "next"]) tell(topic);
+});
+on("server-progress", (message) => {
+  if (!state.project) return;
+  for (const key of STANDING) if (message[key] !== undefined) state.project[key] = message[key];
+  tell("progress");
+});
+on("server-next", (advice) => {
+  if (!state.project) return;
+  state.project.next = advice;
+  tell("next");
+});
+on("server-objects", ({ objects }) => {
+  if (!state.project) return;
+  state.project.objects = objects;
+  tell("objects");
+});
+on("server-editor", ({ client }) => {
+  state.editor = client;
+  tell("editor");
+  tell("saved");
+});
+on("server-error", ({ error }) => say(error));
+on("server-opened", ({ video }) => video !== state.project?.video && load());
+let welcomed = false;
+on("server-hello", () => {
+  if (welcomed) load(); // it was away: what it told meanwhile is asked for
+  welcomed = true;
+});
+
+panels.begin();
+timeline.begin();
+keys.begin();
+element("all-videos").addEventListener("click", () => {
+  element("start").hidden = false;
+  element("work").hidden = true;
+  showStart();
+});
+await load();
+connect();

@@ -1,0 +1,343 @@
+"""What goes out and comes in: frames, masks, strokes and results, as files know them."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import threading
+import traceback
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from rhmnet.bounds import Range, short
+from rhmnet.errors import InputError
+from rhmnet.files.images import mask_bytes, write_mask
+from rhmnet.files.reading import read_json
+from rhmnet.files.source import Source
+from rhmnet.files.writing import new_file, write_bytes, write_json
+from rhmnet.labels import BACKGROUND, MAX_OBJECTS, from_disk
+from rhmnet.tools.canvas.request_guard import name_in, points_in
+from rhmnet.tools.scribbles import BACKGROUND_ID, Drawing, Stroke, clip, rasterize, trace
+from rhmnet.tools.scribbles.line_files import write_davis
+from rhmnet.tools.segment.exports import rle_functions
+from rhmnet.tools.segment.segment_command import write_outputs
+from rhmnet.tools.segment.session import Session
+from rhmnet.tools.segment.stroke_files import StrokeFileOptions, Strokes, read_strokes
+
+if TYPE_CHECKING:
+    from rhmnet.tools.canvas.open_video import OpenVideo
+
+WIDTHS = (320, 480, 640, 960, 1280, 1920, 2560, 3840)  # of shrunk pictures: few, to find again
+_JPEG_QUALITY = 90
+_KEPT_BYTES = 96 * 2**20  # of JPEGs
+_WIDTH = Range(0.1, 10_000)
+_STROKE_KINDS = {"strokes", "davis"}
+KINDS = ("masks", "mp4", "webm", "objects", "cutouts", "coco", "summary", *sorted(_STROKE_KINDS))
+"""Of exports; mp4 and webm are overlays."""
+_EXPORTED = "canvas_export.json"
+"""In an export's folder when it is whole."""
+_BETWEEN_TOLD = 20  # frames of an export between two words on it
+ERASER = 0
+"""The object number of strokes that take others away."""
+
+
+class Pictures:
+    """Frames as JPEG, by number; the latest are kept. Any thread."""
+
+    def __init__(self, source: Source) -> None:
+        self._source, self._lock = source, threading.Lock()
+        self._kept: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._bytes = 0
+
+    def jpeg(self, frame: int, width: int | None) -> bytes:
+        """A frame, about `width` pixels wide (the next of WIDTHS) at most; None: its own size."""
+        width = _shown_width(self._source.size[1], width)
+        with self._lock:
+            if (frame, width) in self._kept:
+                self._kept.move_to_end((frame, width))
+                return self._kept[frame, width]
+        image = _resized(self._source.frame(frame), width, cv2.INTER_AREA)
+        options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+        done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+        if not done:
+            raise InputError(f"frame {frame}: OpenCV cannot encode it as JPEG; report the video")
+        with self._lock:
+            if (frame, width) not in self._kept:
+                self._kept[frame, width] = data.tobytes()
+                self._bytes += len(data)
+            while self._bytes > _KEPT_BYTES and len(self._kept) > 1:
+                self._bytes -= len(self._kept.popitem(last=False)[1])
+        return data.tobytes()
+
+
+def palette_png(labels: np.ndarray, width: int | None = None) -> bytes:
+    """uint8 [H, W] as PNG, the bytes that masks have on disk; width: as in `Pictures.jpeg`."""
+    width = _shown_width(labels.shape[1], width)
+    return bytes(mask_bytes(_resized(labels, width, cv2.INTER_NEAREST)))
+
+
+def apply_edit(
+    session: Session, operation: dict[str, Any], edit: str, locked: list[int]
+) -> int | None:
+    """Write one edit of the page down; the number of the object that it added, if it did.
+
+    operation: {"op": "stroke", "frame", "object", "width", "points"} (ERASER takes strokes away,
+    255 is the background), {"op": "clear", "frame"}, {"op": "add_object"},
+    {"op": "rename_object", "number", "name"}, {"op": "delete_object", "number"}, undo and redo.
+    edit: its id. locked: objects whose strokes stay as they are.
+    Raises InputError for anything else.
+    """
+    kind = operation.get("op")
+    if kind == "stroke":
+        _draw(session, operation, edit, locked)
+    elif kind == "clear":
+        strokes = session.strokes_on(_frame(operation, session))
+        goes = (strokes > 0) & ~np.isin(strokes, locked)
+        if not goes.any():
+            raise InputError(f"frame {operation['frame']}: has no strokes that could be cleared")
+        session.erase(operation["frame"], goes, id=edit)
+    elif kind == "add_object":
+        return session.add_object(id=edit)
+    elif kind in ("rename_object", "delete_object"):
+        number = operation.get("number")
+        if type(number) is not int or number not in session.objects:
+            raise InputError(f"number: no object {short(number)}; expected one that was added")
+        if kind == "rename_object":
+            session.rename_object(number, name_in(operation.get("name")), id=edit)
+        elif number in locked:
+            raise InputError(f"object {number} is locked; unlock it first")
+        else:
+            session.delete_object(number, id=edit)
+    elif kind == "undo":
+        session.undo(id=edit)
+    elif kind == "redo":
+        session.redo(id=edit)
+    else:
+        raise InputError(f"op: no operation {short(kind)}; expected stroke, clear, add_object, ...")
+    return None
+
+
+def _draw(session: Session, operation: dict[str, Any], edit: str, locked: list[int]) -> None:
+    """A stroke of the brush or the eraser.
+
+    Its points are whole pixels, as a DAVIS JSON's are, so that the file gives the same map.
+    """
+    frame, number = _frame(operation, session), operation.get("object")
+    if type(number) is not int or not (0 <= number <= MAX_OBJECTS or number == BACKGROUND):
+        raise InputError(
+            f"object: {short(number)}; expected 1 to {MAX_OBJECTS}, 255 for the background, 0 for "
+            "the eraser"
+        )
+    if number in locked:
+        raise InputError(f"object {number} is locked; unlock it first")
+    width, points = operation.get("width"), points_in(operation.get("points"))
+    if not _WIDTH.holds(width):
+        raise InputError(f"width: {short(width)}; expected {_WIDTH} pixels")
+    width = max(1, round(width))
+    size = session.source.size
+    line = Drawing(size, [Stroke(1, points, width)])
+    inked = rasterize(line, 1, width) == 1
+    if locked:
+        inked &= ~np.isin(session.strokes_on(frame), locked)
+    note = {"object": number, "width": width, "points": points.astype(int).tolist()}
+    if not inked.any():
+        raise InputError(f"frame {frame}: the stroke covers no pixel that may be changed")
+    if number == ERASER:
+        session.erase(frame, inked, note, edit)
+    else:
+        session.add_strokes(frame, np.where(inked, np.uint8(number), np.uint8(0)), note, edit)
+
+
+def _frame(operation: dict[str, Any], session: Session) -> int:
+    frame, count = operation.get("frame"), len(session.source)
+    if type(frame) is not int or not 0 <= frame < count:
+        raise InputError(f"frame: {short(frame)}; expected 0 to {count - 1}")
+    return frame
+
+
+def frame_of(edits: list[dict[str, Any]]) -> int | None:
+    """The frame that the last edit, or what it undid or did again, concerns; None for several."""
+    done: list[dict[str, Any]] = []
+    undone: list[dict[str, Any]] = []
+    last: dict[str, Any] = {}
+    for last in edits:
+        if last["edit"] == "undo":
+            last = done.pop()
+            undone.append(last)
+        elif last["edit"] == "redo":
+            last = undone.pop()
+            done.append(last)
+        else:
+            done.append(last)
+            undone.clear()
+    return last.get("frame")
+
+
+def _shown_width(own: int, wanted: int | None) -> int:
+    """The width that a picture is sent with: the next of WIDTHS, but not above its own."""
+    if wanted is None:
+        return own
+    return min(own, next((width for width in WIDTHS if width >= wanted), own))
+
+
+def _resized(image: np.ndarray, width: int, how: int) -> np.ndarray:
+    if width == image.shape[1]:
+        return image
+    height = max(1, round(image.shape[0] * width / image.shape[1]))
+    return cv2.resize(image, (width, height), interpolation=how)
+
+
+def read_import(data: bytes, kind: str | None, frame: int, source: Source) -> Strokes:
+    """Read a file's bytes: `map`, a label map or painted picture for `frame`; `json`, DAVIS JSON.
+
+    Raises InputError for what is neither, or of another size.
+    """
+    suffixes = {"map": ".png", "json": ".json"}
+    if kind not in suffixes:
+        raise InputError(f"kind: {short(kind)}; expected map or json")
+    with tempfile.TemporaryDirectory(prefix="rhmnet-") as folder:
+        path = Path(folder) / f"strokes{suffixes[kind]}"
+        write_bytes(path, data)
+        try:
+            options = StrokeFileOptions(frame=frame if kind == "map" else None)
+            return read_strokes([path], source, options)
+        except InputError as error:
+            raise InputError(str(error).replace(str(path), "the file")) from None
+
+
+class Exports:
+    """Results of one video, in `exports/<number>/` of its project, each made in a thread."""
+
+    def __init__(self, video: OpenVideo, publish: Callable[[dict[str, Any]], None]) -> None:
+        self._video, self._publish = video, publish
+        self._folder = video.folder / "exports"
+        self._jobs: dict[int, dict[str, Any]] = {}
+        self._lock, self.stopped = threading.Lock(), False
+
+    def start(self, kinds: Any) -> int:
+        """Begin to write results of these kinds; their number.
+
+        Raises InputError for unknown kinds, and where masks are asked for that are not final.
+        """
+        if not isinstance(kinds, list) or not kinds or not {*map(str, kinds)} <= {*KINDS}:
+            raise InputError(f"kinds: {short(kinds)}; expected some of {', '.join(KINDS)}")
+        session = self._video.session
+        if {*kinds} - _STROKE_KINDS and session.pending:
+            raise InputError("masks are not all done; run first, or export strokes alone")
+        if {*kinds} & _STROKE_KINDS and not session.stroked:
+            raise InputError("there is no stroke yet; draw one, then export")
+        if "coco" in kinds:
+            rle_functions()
+        with self._lock:
+            there = [int(p.name) for p in self._folder.glob("*") if p.name.isdecimal()]
+            number = 1 + max([0, *there, *self._jobs])
+            folder = self._folder / str(number)
+            job = {"id": number, "kinds": kinds, "state": "working", "error": None, "bytes": 0}
+            self._jobs[number] = job = {**job, "done": 0, "of": self._video.frames}
+            job["folder"] = str(folder)
+        threading.Thread(target=self._make, args=(job, folder), daemon=True).start()
+        return number
+
+    def describe(self) -> list[dict[str, Any]]:
+        """All exports of this start, and those of earlier ones that are whole."""
+        found = dict(self._jobs)
+        for path in self._folder.glob(f"*/{_EXPORTED}"):
+            if path.parent.name.isdecimal() and int(path.parent.name) not in found:
+                with suppress(InputError):
+                    found[int(path.parent.name)] = read_json(path)
+        return [found[number] for number in sorted(found)]
+
+    def packed(self, number: int) -> Path:
+        """A zip of an export. Raises InputError where it is not ready."""
+        job = next((one for one in self.describe() if one["id"] == number), None)
+        if job is None or job["state"] != "ready":
+            raise InputError(f"export {number} is not ready")
+        folder = self._folder / str(number)
+        path = self._folder / f"{self._video.source.name}-{number}.zip"
+        if not path.is_file():
+            inside = [p for p in folder.rglob("*") if p.is_file() and p.name != _EXPORTED]
+            with new_file(path) as file, zipfile.ZipFile(file, "w") as archive:
+                for one in sorted(inside):  # as they are: pictures and videos shrink no further
+                    archive.write(one, one.relative_to(folder).as_posix())
+        return path
+
+    def _make(self, job: dict[str, Any], folder: Path) -> None:
+        try:
+            self._write({*job["kinds"]}, folder, job)
+            job |= {"state": "ready", "done": job["of"]}
+            job["bytes"] = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+            write_json(folder / _EXPORTED, job)
+        except InputError as error:
+            job |= {"state": "failed", "error": str(error)}
+        except Exception as error:  # a defect of ours: the page must not wait for ever
+            traceback.print_exc()
+            job |= {"state": "failed", "error": f"{type(error).__name__}; see the terminal"}
+        self._publish({"type": "export", **job})
+
+    def _write(self, kinds: set[str], folder: Path, job: dict[str, Any]) -> None:
+        """Write all kinds; raises InputError, too, where the strokes change meanwhile."""
+        video, source, session = self._video, self._video.source, self._video.session
+        revision, maps = session.revision, session.strokes
+        if "strokes" in kinds:
+            for frame, labels in maps.items():
+                write_mask(folder / "strokes" / f"{source.frame_name(frame)}.png", labels)
+        if "davis" in kinds:
+            named = source.name.strip(".") or "video"
+            for frame, labels in maps.items():
+                path = folder / "davis" / named / f"{frame:05d}.json"
+                write_davis(path, drawing_of(session, frame, labels))
+        masks = video.folder / "masks"
+        if "masks" in kinds:
+            for name in source.names:
+                write_bytes(folder / "masks" / f"{name}.png", (masks / f"{name}.png").read_bytes())
+        strokes = Strokes(maps, max(session.objects, default=0))
+        plain = {kind: kind in kinds for kind in ("summary", "objects", "cutouts", "coco")}
+        going = partial(self._goes_on, job)
+        for overlay in [kind for kind in ("mp4", "webm") if kind in kinds] or [None]:
+            wanted = argparse.Namespace(overlay=overlay, **plain)
+            plain = dict.fromkeys(plain, False)  # of two videos the first brings all else
+            if not write_outputs(wanted, folder, source, strokes, masks, self._statistics, going):
+                raise InputError("the canvas was stopped; export again")
+        if session.revision != revision or (kinds - _STROKE_KINDS and session.pending):
+            raise InputError("the strokes changed meanwhile; run, and export again")
+
+    def _statistics(self, count: int, num_objects: int) -> np.ndarray:
+        """float64 [T, 3, O], as `write_outputs` asks for it."""
+        table, numbers = self._video.session.statistics()
+        whole = np.full((count, 3, num_objects), np.nan)
+        whole[:, :, np.array(numbers) - 1] = table
+        whole[:, 0] = np.nan_to_num(whole[:, 0])
+        return whole
+
+    def _goes_on(self, job: dict[str, Any]) -> bool:
+        job["done"] += 1
+        if job["done"] % _BETWEEN_TOLD == 0:
+            self._publish({"type": "export", **job})
+        return self.stopped
+
+
+def drawing_of(session: Session, frame: int, labels: np.ndarray) -> Drawing:
+    """The strokes of a frame as lines that draw its map, uint8 [H, W], again.
+
+    They are the lines that were drawn; after an eraser, or a map that was brought in, lines one
+    pixel wide through all that is left.
+    """
+    lines = []
+    for edit in session.standing(frame):
+        note = edit.get("note") or {}
+        if "points" in note and note["object"] != ERASER:
+            number = BACKGROUND_ID if note["object"] == BACKGROUND else note["object"]
+            lines.append(Stroke(number, np.array(note["points"], np.float64), note["width"]))
+    drawing, _ = clip(Drawing(labels.shape, lines))
+    count = max(drawing.num_objects(), 1)
+    if lines and np.array_equal(from_disk(rasterize(drawing, count, 1), count), labels):
+        return drawing
+    return trace(labels, int(labels[labels < BACKGROUND].max(initial=0)))
