@@ -1,0 +1,385 @@
+"""The canvas as a person uses it: a real browser, a real server, a real hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from canvas_browser import (
+    CHROMIUM,
+    FRAMES,
+    HEIGHT,
+    NO_BROWSER,
+    REQUIRED,
+    WIDTH,
+    Hand,
+    Served,
+    Watched,
+    discs,
+    scene,
+    serving,
+    write_scene,
+)
+from canvas_server import labels_of, write_network
+
+from rhmnet.tools.segment.segment_command import main as segment
+
+if not REQUIRED:
+    if CHROMIUM is None:
+        pytest.skip(NO_BROWSER, allow_module_level=True)
+    for library in ("playwright", "starlette", "uvicorn", "websockets"):
+        pytest.importorskip(library)
+
+VIDEOS = ("equal", "zoom", "erase", "correct", "tabs", "touch", "look", "objects")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    assert CHROMIUM, NO_BROWSER
+    with sync_playwright() as playwright:
+        one = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield one
+        one.close()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One server with a video for each test, and the small network that comes with the project."""
+    folder = tmp_path_factory.mktemp("canvas")
+    videos = [write_scene(folder / "videos" / name) for name in VIDEOS]
+    with serving(videos, folder / "projects") as one:
+        yield one
+
+
+@pytest.fixture
+def tab(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens tabs; in the end nothing may have gone wrong in them, or left the machine."""
+    watched: list[Watched] = []
+
+    def new(**options: Any) -> Any:
+        watched.append(Watched(browser, **options))
+        return watched[-1].page
+
+    yield new
+    for one in watched:
+        one.close()
+
+
+def strokes(served: Served, frame: int) -> np.ndarray:
+    return labels_of(served.ask(f"/api/strokes/{frame}"))
+
+
+def test_strokes_become_the_masks_of_the_command_line(
+    served: Served, tab: Callable[..., Any], tmp_path: Path
+) -> None:
+    hand = Hand(tab(), served.link).open("equal")
+    hand.go_to(4)
+    (x, y, _), (a, b, _) = discs(4)
+    hand.draw((x - 8, y - 6), (x, y), (x + 9, y + 4))
+    hand.page.locator("#stage[data-mask=provisional]").wait_for()  # at once, before any run
+    hand.page.locator("#add-object").click()
+    hand.until(lambda: len(served.project["objects"]) == 3)
+    hand.draw((a - 8, b), (a + 9, b + 3))
+    hand.press("0")
+    hand.draw((5, 5), (120, 6))
+    hand.draw((6, 90), (120, 88))
+    assert set(np.unique(strokes(served, 4))) == {0, 1, 2, 255}
+    hand.press("Enter")
+    hand.done()
+
+    hand.page.locator("#export-panel summary").click()
+    for kind in ("strokes", "davis"):
+        hand.page.locator(f"#kind-{kind}").check()
+    hand.page.locator("#export").click()
+    with hand.page.expect_download() as loaded:
+        hand.page.get_by_role("button", name="Download").click()
+    assert loaded.value.suggested_filename == "equal-1.zip"
+    folder = Path(served.ask("/api/exports")["exports"][0]["folder"])
+
+    video = str(Path(served.project["folder"]).parents[1] / "videos" / "equal")
+    for given in (folder / "strokes", folder / "davis.json"):
+        out = tmp_path / given.stem
+        assert segment([video, "--scribble", str(given), "--out", str(out)]) == 0
+        for index in range(FRAMES):
+            name = f"{index}.png"
+            assert (folder / "masks" / name).read_bytes() == (out / "masks" / name).read_bytes()
+    for index in range(FRAMES):
+        found, wanted = cv2.imread(str(folder / "masks" / f"{index}.png"), -1), scene(index)[1]
+        found = labels_of((folder / "masks" / f"{index}.png").read_bytes())
+        for number in (1, 2):
+            one, other = found == number, wanted == number
+            assert (one & other).sum() / (one | other).sum() > 0.6, (index, number)
+
+
+def test_the_same_stroke_is_the_same_map_at_any_zoom(
+    served: Served, tab: Callable[..., Any]
+) -> None:
+    line, maps = [(30, 20), (70, 50), (90, 50)], []
+    for frame, (ratio, zoom) in enumerate([(1, 1), (1, 4), (2, 1), (2, 4), (1.5, 2)]):
+        hand = Hand(tab(device_scale_factor=ratio), served.link)
+        hand.open("zoom") if frame == 0 else hand.begin()
+        if frame:
+            hand.page.locator("#take").click()
+        hand.go_to(frame)
+        before = hand.view()["scale"]
+        while hand.view()["scale"] < zoom * before:
+            hand.page.mouse.move(*hand.place(60, 40))
+            hand.page.mouse.wheel(0, -100)
+        hand.draw(*line)
+        scale = hand.view()["scale"]
+        hand.press("ArrowRight", "ArrowLeft", "Control+z", "Control+Shift+z")
+        hand.saved()
+        assert hand.view()["scale"] == scale  # zoom survives frames and undo
+        maps.append(strokes(served, frame))
+    assert maps[0].any() and all(np.array_equal(maps[0], other) for other in maps)
+
+
+def test_the_eraser_takes_strokes_away(served: Served, tab: Callable[..., Any]) -> None:
+    hand = Hand(tab(), served.link).open("erase")
+    hand.draw((20, 40), (110, 40))
+    hand.press("e", "]", "]", "]")
+    hand.draw((64, 20), (64, 70))
+    left = strokes(served, 0)
+    assert left[40, 30] == left[40, 100] == 1 and not left[:, 62:67].any()
+    hand.press("Control+z")
+    hand.until(lambda: strokes(served, 0)[40, 64] == 1)
+    assert hand.page.locator("#redo").is_enabled()
+
+
+def test_a_correction_runs_only_what_it_changes(served: Served, tab: Callable[..., Any]) -> None:
+    hand = Hand(tab(), served.link).open("correct")
+    for frame in (0, 6):
+        hand.go_to(frame)
+        x, y, _ = discs(frame)[0]
+        hand.draw((x - 6, y), (x + 6, y))
+    hand.press("Enter")
+    hand.done()
+    assert served.project["left"] == 0
+    hand.go_to(8)
+    x, y, _ = discs(8)[0]
+    hand.draw((x - 6, y + 3), (x + 6, y + 3))
+    project = served.project
+    # forward 8 and 9; backward 8 down to 6, whose own strokes lie on top, and what it merges with
+    full = 2 * FRAMES - 1
+    assert 0 < project["left"] < full
+    hand.press("Enter")
+    hand.until(lambda: served.project["running"] or served.project["left"] == 0)
+    hand.press("Enter")  # pause
+    hand.until(lambda: not served.project["running"])
+    if served.project["left"]:
+        hand.press("Enter")
+    hand.done()
+    hand.press("n")
+    advice = served.project["next"]
+    assert advice is not None and advice["reason"]
+
+
+def test_a_second_tab_looks_on_and_takes_over(served: Served, tab: Callable[..., Any]) -> None:
+    first = Hand(tab(), served.link).open("tabs")
+    second = Hand(tab(), served.link).begin()
+    second.page.locator("#viewer").wait_for()
+    second.draw((10, 10), (50, 10), saved=False)
+    assert not strokes(served, 0).any() and second.page.locator("#run").is_disabled()
+    first.draw((10, 20), (50, 20))
+    second.page.locator("#stage[data-strokes='1']").wait_for()
+    second.page.locator("#take").click()
+    first.page.locator("#viewer").wait_for()
+    second.draw((10, 30), (50, 30))
+    first.draw((10, 40), (50, 40), saved=False)
+    left = strokes(served, 0)
+    assert left[20, 30] == left[30, 30] == 1 and not left[40].any()
+
+
+def test_pen_and_fingers_draw_and_two_fingers_move(served: Served, tab: Callable[..., Any]) -> None:
+    page = tab(has_touch=True, viewport={"width": 1024, "height": 768})
+    hand = Hand(page, served.link).open("touch")
+    tool = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *points: tuple[float, float]) -> None:
+        places = [hand.place(*point) for point in points]
+        dots = [{"x": x, "y": y, "id": n} for n, (x, y) in enumerate(places)]
+        tool.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": dots})
+
+    touch("touchStart", (20, 20))
+    touch("touchMove", (60, 20))
+    touch("touchMove", (100, 20))
+    touch("touchEnd")
+    hand.saved()
+    hand.until(lambda: strokes(served, 0)[20, 60] == 1)
+    scale = hand.view()["scale"]
+    touch("touchStart", (50, 50))
+    touch("touchStart", (50, 50), (70, 50))
+    touch("touchMove", (40, 50), (80, 50))
+    touch("touchEnd")
+    assert hand.view()["scale"] > scale
+    assert served.project["revision"] == 1  # no stroke of it
+
+    for kind, button, (x, y) in (
+        ("mouseMoved", "none", (20, 70)),
+        ("mousePressed", "left", (20, 70)),
+        ("mouseMoved", "left", (60, 70)),
+        ("mouseReleased", "left", (60, 70)),
+    ):
+        a, b = hand.place(x, y)
+        event = {"type": kind, "x": a, "y": b, "button": button, "pointerType": "pen"}
+        event |= {"buttons": int(button == "left"), "clickCount": 1, "force": 0.5}
+        tool.send("Input.dispatchMouseEvent", event)
+    hand.until(lambda: strokes(served, 0)[70, 40] == 1)
+
+
+def test_objects_are_named_locked_hidden_and_deleted(
+    served: Served, tab: Callable[..., Any]
+) -> None:
+    hand = Hand(tab(), served.link).open("objects")
+    hand.draw((10, 10), (60, 10))
+    hand.press("a")
+    hand.until(lambda: hand.page.locator("#objects li").count() == 3)
+    hand.draw((10, 30), (60, 30))
+    hand.page.get_by_label("Name of object 2").fill("the ball")
+    hand.page.get_by_label("Name of object 2").press("Enter")
+    hand.until(lambda: served.project["objects"][1]["name"] == "the ball")
+    hand.page.get_by_role("button", name="Lock the ball").click()
+    hand.until(lambda: served.project["objects"][1]["locked"])
+    hand.page.locator("#stage").focus()
+    hand.press("1")
+    hand.draw((30, 5), (30, 60))
+    assert strokes(served, 0)[30, 30] == 2  # it is locked
+    hand.page.get_by_role("button", name="Delete object 1").click()
+    hand.page.get_by_role("button", name="Delete", exact=True).click()
+    hand.until(lambda: not (strokes(served, 0) == 1).any())
+    hand.page.locator("#stage").focus()
+    hand.press("Control+z")
+    hand.until(lambda: (strokes(served, 0) == 1).any())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_is_labelled_reachable_and_readable(
+    served: Served, tab: Callable[..., Any], scheme: str
+) -> None:
+    sizes = ((1280, 800), (1920, 1080), (820, 1180), (1024, 768))
+    for width, height in sizes:
+        page = tab(color_scheme=scheme, viewport={"width": width, "height": height})
+        hand = Hand(page, served.link)
+        hand.open("look") if served.project["name"] != "look" else hand.begin()
+        page.locator("#export-panel").evaluate("e => e.open = true")
+        found = page.evaluate(_AUDIT)
+        assert found["unnamed"] == [] and found["unreachable"] == [] and found["small"] == []
+        assert found["pale"] == []
+        assert found["overflow"] <= 0
+        box = page.locator("#stage").bounding_box()
+        assert box["width"] > 0.4 * width and box["height"] > 0.3 * height
+        page.keyboard.press("?")
+        assert page.locator("#help kbd").count() >= 18
+        page.keyboard.press("Escape")
+
+
+_AUDIT = """() => {
+  const seen = (e) => e.getClientRects().length > 0;
+  const told = (e) => e.getAttribute('aria-label') || e.innerText || e.labels?.[0]?.innerText;
+  const wanted = 'button, input, summary, [role=slider]';
+  const controls = [...document.querySelectorAll(wanted)].filter(seen);
+  const show = (list) => list.map((e) => e.outerHTML.slice(0, 90));
+  const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
+  const line = (v) => (v <= 10 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * line(r) + 0.7152 * line(g) + 0.0722 * line(b);
+  const ground = (e) => {
+    for (; e; e = e.parentElement) {
+      const colour = rgb(getComputedStyle(e).backgroundColor);
+      if (colour.length < 4 || colour[3] > 0.7) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const ratio = (e) => {
+    const [a, b] = [light(rgb(getComputedStyle(e).color)), light(ground(e))];
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  };
+  const holds = (e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+  const texts = [...document.querySelectorAll('body *')].filter(
+    (e) => seen(e) && !e.closest(':disabled') && holds(e));
+  const low = (e) => e.type !== 'checkbox' && e.getBoundingClientRect().height < 22;
+  return {
+    unnamed: show(controls.filter((e) => !(told(e) || '').trim())),
+    unreachable: show(controls.filter((e) => e.tabIndex < 0)),
+    small: show(controls.filter(low)),
+    pale: show(texts.filter((e) => ratio(e) < 4.5)),
+    overflow: document.documentElement.scrollWidth - innerWidth,
+  };
+}"""
+
+
+# a server that dies
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_network(tmp_path_factory.mktemp("tiny") / "tiny.pth.tar")
+
+
+def test_nothing_acknowledged_is_lost_at_any_kill(
+    tab: Callable[..., Any], tiny: Path, tmp_path: Path
+) -> None:
+    video, project = write_scene(tmp_path / "clip"), tmp_path / "project"
+    words = ("--checkpoint", str(tiny))
+    lines = [[(10, 10 + 8 * n), (100, 12 + 8 * n)] for n in range(5)]
+    with serving([video], project, *words) as served:
+        hand = Hand(tab(), served.link).begin()
+        hand.draw(*lines[0])
+        hand.press("0")
+        hand.draw(*lines[1])
+        before = strokes(served, 0)
+        served.kill()
+        hand.page.locator("#saved.away").wait_for()
+        hand.press("1")
+        hand.draw(*lines[2], saved=False)  # of this one nobody has said that it is saved
+        assert "1 not saved" in hand.page.locator("#saved").inner_text()
+    with serving([video], project, *words) as served:
+        assert served.project["revision"] == 2
+        assert np.array_equal(strokes(served, 0), before)
+        hand = Hand(tab(), served.link).begin()
+        hand.press("Control+z")
+        hand.until(lambda: not (strokes(served, 0) == 255).any())
+        hand.press("Control+Shift+z")
+        hand.until(lambda: np.array_equal(strokes(served, 0), before))
+        hand.press("Enter")
+        hand.until(lambda: served.project["done"] >= 2)
+        served.kill()  # amid the run
+    with serving([video], project, *words) as served:
+        hand = Hand(tab(), served.link).begin()
+        assert served.project["revision"] == 4
+        if served.project["left"]:
+            hand.press("Enter")
+        hand.page.reload()  # the job goes on without its tab
+        hand.begin()
+        hand.done()
+        code, said = served.stop()
+        assert code == 130 and f"{FRAMES} of {FRAMES} frames" in said and str(project) in said
+    scribble = tmp_path / "0.png"
+    cv2.imwrite(str(scribble), before)
+    out = tmp_path / "out"
+    assert segment([str(video), "--scribble", str(scribble), "--out", str(out), *words]) == 0
+    for index in range(FRAMES):
+        name = f"{index}.png"
+        assert (project / "masks" / name).read_bytes() == (out / "masks" / name).read_bytes()
+
+
+def test_ten_thousand_frames(tab: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
+    path = tmp_path / "long.mp4"
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 30, (48, 32))
+    for index in range(10_000):
+        video.write(np.full((32, 48, 3), index // 40, np.uint8))
+    video.release()
+    with serving([path], tmp_path / "project", "--checkpoint", str(tiny)) as served:
+        hand = Hand(tab(), served.link).begin()
+        hand.press("End")
+        hand.until(lambda: hand.view()["shown"] == 9999)
+        hand.press("Shift+ArrowLeft")
+        hand.until(lambda: hand.view()["shown"] == 9989)
+        hand.draw((5, 5), (40, 20))
+        assert served.project["stroked"] == {"9989": [1]}
+        assert HEIGHT < WIDTH
