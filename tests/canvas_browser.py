@@ -192,11 +192,11 @@ class Watched:
         assert not self.wrong, self.wrong
 
 
-def write_scene(folder: Path, frames: int = FRAMES) -> Path:
-    """Two discs that drift over a patterned ground, as PNGs 0.png and so on."""
+def write_scene(folder: Path, times: int = 1) -> Path:
+    """Two discs that drift over a patterned ground, as PNGs 0.png and so on; times: enlarged."""
     folder.mkdir(parents=True)
-    for index in range(frames):
-        image, _ = scene(index)
+    for index in range(FRAMES):
+        image = cv2.resize(scene(index)[0], None, fx=times, fy=times)
         cv2.imwrite(str(folder / f"{index}.png"), image)
     return folder
 

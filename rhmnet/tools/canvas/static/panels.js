@@ -144,7 +144,10 @@ async function startExport() {
 
 async function loadExports() {
   const found = await api.attempt(api.get("/api/exports"));
-  if (found) state.exports = found.exports;
+  if (!found) return;
+  // what the socket told meanwhile is newer than an answer that was under way
+  const ended = new Map(state.exports.filter((job) => job.state !== "working").map((job) => [job.id, job]));
+  state.exports = found.exports.map((job) => ended.get(job.id) ?? job);
   showExports();
 }
 
@@ -197,6 +200,8 @@ on("tool style project", () => state.project && (showTools(), keep()));
 on("saved editor project frame strokes", showHistory);
 on("project progress strokes", showProgress);
 on("project", () => {
+  state.exports = [];
+  showExports();
   if (!state.project) return;
   element("name").textContent = state.project.name;
   const { network, size, device, precision } = state.project.settings;
