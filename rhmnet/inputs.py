@@ -125,6 +125,7 @@ def capped_size(size: Size, width: int | None) -> Size:
 
 def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
     """Shrink uint8 [H, W, 3] by averaging the pixels that fall together."""
+    image = image if image.flags.writeable else image.copy()  # as frames that are kept are not
     return shrink(torch.from_numpy(image), size).numpy()
 
 

@@ -103,7 +103,7 @@ def test_strokes_become_the_masks_of_the_command_line(
     folder = Path(served.ask("/api/exports")["exports"][0]["folder"])
 
     video = str(Path(served.project["folder"]).parents[1] / "videos" / "equal")
-    for given in (folder / "strokes", folder / "davis.json"):
+    for given in (folder / "strokes", folder / "davis" / "equal" / "00004.json"):
         out = tmp_path / given.stem
         assert segment([video, "--scribble", str(given), "--out", str(out)]) == 0
         for index in range(FRAMES):

@@ -126,13 +126,14 @@ async function download(job) {
 
 async function bringIn(file) {
   const kind = file.name.toLowerCase().endsWith(".json") ? "json" : "map";
-  const id = `${state.client}.${Date.now().toString(36)}.file`;
+  const id = `${state.client}.${state.project.revision}.file`;
   const values = { client: state.client, base: state.project.revision, id, frame: state.frame, kind };
   const headers = { "Content-Type": "application/octet-stream" };
   const asked = api.request(`/api/imports?${new URLSearchParams(values)}`, { method: "POST", headers, body: file });
   const answer = await api.attempt(asked);
   if (!answer) return;
   const done = await answer.json();
+  state.project.revision = done.revision;
   say(`${file.name}: strokes on ${done.frames.length === 1 ? `frame ${done.frames[0]}` : `${done.frames.length} frames`}. ${done.notes.join(" ")}`);
 }
 
@@ -190,8 +191,7 @@ export function begin() {
   element("hide").addEventListener("change", (event) => hideMasks(event.target.checked));
   element("export-panel").addEventListener("toggle", (event) => event.target.open && loadExports());
   element("import").addEventListener("change", async (event) => {
-    const [file] = event.target.files;
-    if (file && state.project) await bringIn(file);
+    for (const file of state.project ? event.target.files : []) await bringIn(file);
     event.target.value = "";
   });
 }
