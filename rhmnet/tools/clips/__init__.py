@@ -90,9 +90,8 @@ class ClipJob(NamedTuple):
 def main(argv: Sequence[str] | None = None, prog: str = "python scripts/make_clips.py") -> None:
     """Parse the command line and make the clips."""
     arguments = _parser(prog).parse_args(argv)
-    recipe = ClipRecipe(
-        arguments.seed, arguments.frames, arguments.short_side, not arguments.no_masks
-    )
+    masks, side = not arguments.no_masks, arguments.short_side
+    recipe = ClipRecipe(arguments.seed, arguments.frames, side, masks)
     stills = _stills(arguments)
     out, count = arguments.out, arguments.count
     made = write_clips(stills, out, count, recipe, arguments.workers, arguments.overwrite)
@@ -117,31 +116,22 @@ def _place(root: Path, given: Path | None, usual: str, what: str) -> Path:
 
 def _parser(prog: str) -> CommandParser:
     parser = CommandParser(prog, description=__doc__)
-    parser.add_argument("stills", type=Path, help="folder of the stills")
-    parser.add_argument("out", type=Path, help="folder for train/ and train_scribbles/")
-    parser.add_argument("--annotations", type=Path, help="COCO instances, instances_*.json")
-    parser.add_argument(
-        "--masks", type=Path, help="folder of label maps, named as the images (default: masks)"
-    )
-    parser.add_argument("--images", type=Path, help="folder of the pictures (default: images)")
-    parser.add_argument("--count", type=whole(1, 10**6), default=1500, help="clips (default 1500)")
-    parser.add_argument("--frames", type=whole(2, 1000), default=6, help="of a clip (default 6)")
-    parser.add_argument(
-        "--short-side", type=whole(32, 2160), default=256, help="of a frame, pixels (default 256)"
-    )
-    parser.add_argument(
-        "--seed", type=whole(0, MOST_SEED), default=0, help="of everything drawn (default 0)"
-    )
-    parser.add_argument(
-        "--workers",
-        type=whole(1, MOST_WORKERS),
-        default=usable_cores(),
-        help="processes (default: all cores)",
-    )
-    parser.add_argument("--no-masks", action="store_true", help="leave train/Annotations out")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace clips of other options or stills"
-    )
+    add, seeds, sides = parser.add_argument, whole(0, MOST_SEED), whole(32, 2160)
+    cores = usable_cores()
+    add("stills", type=Path, help="folder of the stills")
+    add("out", type=Path, help="folder for train/ and train_scribbles/")
+    add("--annotations", type=Path, help="COCO instances, instances_*.json")
+    named = "folder of label maps, named as the images (default: masks)"
+    add("--masks", type=Path, help=named)
+    add("--images", type=Path, help="folder of the pictures (default: images)")
+    add("--count", type=whole(1, 10**6), default=1500, help="clips (default 1500)")
+    add("--frames", type=whole(2, 1000), default=6, help="of a clip (default 6)")
+    add("--short-side", type=sides, default=256, help="of a frame, pixels (default 256)")
+    add("--seed", type=seeds, default=0, help="of everything drawn (default 0)")
+    workers = "processes (default: all cores)"
+    add("--workers", type=whole(1, MOST_WORKERS), default=cores, help=workers)
+    add("--no-masks", action="store_true", help="leave train/Annotations out")
+    add("--overwrite", action="store_true", help="replace clips of other options or stills")
     return parser
 
 

@@ -23,6 +23,11 @@ Size = tuple[int, int]
 """H, W in pixels."""
 CORNER = 0.5
 """Pixels from a pixel's corner, which formats count from, to its centre, as strokes do."""
+BACKGROUND_COLOR_HELP = (
+    "of background strokes that were painted, as white or '#ff8800'; none: no color is the "
+    "background's"
+)
+"""Of the option that commands have for it."""
 BACKGROUND_ID = 0
 """Object id of background strokes in a drawing, as in DAVIS' interactive challenge."""
 _MOST_PIXELS = 2**28

@@ -29,6 +29,7 @@ from rhmnet.files.reading import read_json
 from rhmnet.files.writing import link_or_copy, write_picture
 from rhmnet.labels import RELEASE_CHANNELS
 from rhmnet.runtime.command import CommandParser
+from rhmnet.tools.scribbles import BACKGROUND_COLOR_HELP
 from rhmnet.tools.scribbles.check_videos import check_davis, check_own_folders, check_youtube
 from rhmnet.tools.scribbles.findings import (
     Report,
@@ -47,28 +48,17 @@ _YOUTUBE_ID = re.compile(r"[0-9a-f]{10}")
 def main(argv: Sequence[str] | None = None, prog: str = "rhmnet scribbles check") -> int:
     """Parse the command line, arrange if asked to, and check."""
     parser = CommandParser(prog, description=__doc__)
-    parser.add_argument(
-        "root",
-        type=Path,
-        nargs="?",
-        help="a COCO, DAVIS or Youtube-VOS folder, or one of these (default datasets)",
-    )
-    parser.add_argument("--images", type=Path, help="images of your own, flat or a folder a video")
-    parser.add_argument("--scribbles", type=Path, help="the scribbles that lie on them")
-    parser.add_argument(
-        "--background-color",
-        metavar="COLOR",
-        help="of background strokes that were painted, as white or '#ff8800'; none: no color is "
-        "the background's (with --images)",
-    )
-    parser.add_argument("--arrange", type=Path, help="folder of unpacked archives to put into ROOT")
-    parser.add_argument("--copy", action="store_true", help="arrange copies instead of links")
-    parser.add_argument(
-        "--sheet",
-        type=Path,
-        default=Path("results/scribbles.png"),
-        help="contact sheet to write (default %(default)s)",
-    )
+    add = parser.add_argument
+    trees = "a COCO, DAVIS or Youtube-VOS folder, or one of these (default datasets)"
+    add("root", type=Path, nargs="?", help=trees)
+    add("--images", type=Path, help="images of your own, flat or a folder a video")
+    add("--scribbles", type=Path, help="the scribbles that lie on them")
+    color = f"{BACKGROUND_COLOR_HELP} (with --images)"
+    add("--background-color", metavar="COLOR", help=color)
+    add("--arrange", type=Path, help="folder of unpacked archives to put into ROOT")
+    add("--copy", action="store_true", help="arrange copies instead of links")
+    sheet = Path("results/scribbles.png")
+    add("--sheet", type=Path, default=sheet, help="contact sheet to write (default %(default)s)")
     arguments = parser.parse_args(argv)
     own = (arguments.images, arguments.scribbles)
     if any(own) and (not all(own) or arguments.root or arguments.arrange):
@@ -113,17 +103,11 @@ def check_root(root: Path) -> Report:
         if tree is None:
             continue
         if tree != child or child.name == root.name:
-            report.error(
-                tree.parent,
-                f"the folder is one level off: the tree lies in {tree.name}/",
-                f"move what is in {tree} one level up",
-            )
+            what = f"the folder is one level off: the tree lies in {tree.name}/"
+            report.error(tree.parent, what, f"move what is in {tree} one level up")
         elif child.name not in _TREES:
-            report.error(
-                child,
-                f"loaders read {', '.join(_TREES)} under {root}",
-                "rename the folder to the one that it is",
-            )
+            what = f"loaders read {', '.join(_TREES)} under {root}"
+            report.error(child, what, "rename the folder to the one that it is")
         _check_tree(tree, report)
         found = True
     if not found:
@@ -163,9 +147,7 @@ def _kind(folder: Path) -> Callable[[Path, Report], None] | None:
     if has(LIST) or (folder.name == COCO and has("scribbles")):
         return check_coco
     if has("images") and has("scribbles"):
-        return lambda folder, report: check_own_folders(
-            folder / "images", folder / "scribbles", report
-        )
+        return lambda own, report: check_own_folders(own / "images", own / "scribbles", report)
     davis = ("JPEGImages", "ImageSets", "valid_scribbles0")
     if has(*davis) or (folder.name == DAVIS and has("train_scribbles")):
         return check_davis

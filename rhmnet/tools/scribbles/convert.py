@@ -28,6 +28,7 @@ from rhmnet.files.scribble_file import read_strokes_file
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, to_disk
 from rhmnet.runtime.command import CommandParser, real, whole
 from rhmnet.tools.scribbles import (
+    BACKGROUND_COLOR_HELP,
     Drawing,
     Size,
     check_drawing,
@@ -85,33 +86,21 @@ class ConvertOptions:
 def main(argv: Sequence[str] | None = None, prog: str = "rhmnet scribbles convert") -> None:
     """Parse the command line and convert."""
     parser = CommandParser(prog, description=__doc__)
-    parser.add_argument("source", type=Path, help="a file, or a folder of files")
-    parser.add_argument("target", type=Path, help="the file or folder to write")
-    parser.add_argument(
-        "--to", choices=SUFFIXES, help="bmp, png (with palette), saliency (png of 0, 1, 2) or lines"
+    add, usual = parser.add_argument, ConvertOptions.thickness
+    add("source", type=Path, help="a file, or a folder of files")
+    add("target", type=Path, help="the file or folder to write")
+    kinds = "bmp, png (with palette), saliency (png of 0, 1, 2) or lines"
+    add("--to", choices=SUFFIXES, help=kinds)
+    add("--saliency", action="store_true", help="source maps are 0, 1 foreground, 2 background")
+    add("--size", help="WIDTHxHEIGHT of the image, for lines that do not say it")
+    count = (
+        "N: background gets N + 1 (default: the largest object; in maps, which hold the "
+        "background as their largest label, that label - 1)"
     )
-    parser.add_argument(
-        "--saliency", action="store_true", help="source maps are 0, 1 foreground, 2 background"
-    )
-    parser.add_argument("--size", help="WIDTHxHEIGHT of the image, for lines that do not say it")
-    parser.add_argument(
-        "--num-objects",
-        type=whole(0, MAX_OBJECTS),
-        help="N: background gets N + 1 (default: the largest object; in maps, which hold the "
-        "background as their largest label, that label - 1)",
-    )
-    parser.add_argument(
-        "--thickness",
-        type=real(0.1, 1000),
-        default=ConvertOptions.thickness,
-        help="of lines that do not say it, pixels at 480p (default %(default)s)",
-    )
-    parser.add_argument(
-        "--background-color",
-        metavar="COLOR",
-        help="of background strokes that were painted, as white or '#ff8800'; none: no color is "
-        "the background's",
-    )
+    add("--num-objects", type=whole(0, MAX_OBJECTS), help=count)
+    pen = "of lines that do not say it, pixels at 480p (default %(default)s)"
+    add("--thickness", type=real(0.1, 1000), default=usual, help=pen)
+    add("--background-color", metavar="COLOR", help=BACKGROUND_COLOR_HELP)
     arguments = parser.parse_args(argv)
     target, suffix = arguments.target, arguments.target.suffix.lower()
     to = arguments.to or next((name for name, its in SUFFIXES.items() if its == suffix), None)

@@ -160,20 +160,18 @@ def check_map(
     size = _image_size(image, report)
     if size is not None and size != labels.shape:
         shape = f"{labels.shape[1]}x{labels.shape[0]}"
-        report.error(
-            path,
-            f"size {shape} differs from its image's, {size[1]}x{size[0]}",
-            "draw it on the image as it is, or resize it with nearest neighbours",
-        )
+        what = f"size {shape} differs from its image's, {size[1]}x{size[0]}"
+        remedy = "draw it on the image as it is, or resize it with nearest neighbours"
+        report.error(path, what, remedy)
     if not labels.any():
         report.error(path, "empty: no stroke in it", "draw at least one stroke")
         return None
     if (labels == BACKGROUND).any():
-        report.error(
-            path,
-            "255 in it: background strokes have the label N + 1 on disk",
-            f"make it 0 where it means void; {_CONVERT} --to bmp makes it N + 1, for background",
+        what = "255 in it: background strokes have the label N + 1 on disk"
+        remedy = (
+            f"make it 0 where it means void; {_CONVERT} --to bmp makes it N + 1, for background"
         )
+        report.error(path, what, remedy)
         return None
     return labels
 
@@ -183,11 +181,8 @@ def check_gaps(path: Path, found: set[int], largest: int, report: Report) -> Non
     missing = [value for value in range(1, largest + 1) if value not in found]
     if missing:
         names = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        report.error(
-            path,
-            f"labels have gaps: {names} missing of 1..{largest}",
-            "renumber the labels, or draw the strokes that are missing",
-        )
+        what = f"labels have gaps: {names} missing of 1..{largest}"
+        report.error(path, what, "renumber the labels, or draw the strokes that are missing")
 
 
 def check_order(folder: Path, names: Sequence[str], report: Report) -> None:
@@ -199,11 +194,9 @@ def check_order(folder: Path, names: Sequence[str], report: Report) -> None:
     if last != sorted(last):
         first = next(i for i in range(1, len(last)) if last[i] < last[i - 1])
         before, after = sorted(names)[first - 1 : first + 1]
-        report.error(
-            folder,
-            f"names do not sort: {before} comes before {after}",
-            "rename the frames with leading zeros, as in 00002, images and scribbles alike",
-        )
+        what = f"names do not sort: {before} comes before {after}"
+        remedy = "rename the frames with leading zeros, as in 00002, images and scribbles alike"
+        report.error(folder, what, remedy)
 
 
 def _read(path: Path, image: Path | None, report: Report, painted: bool) -> np.ndarray | None:
@@ -217,24 +210,18 @@ def _read(path: Path, image: Path | None, report: Report, painted: bool) -> np.n
         report.error(path, what, "save it again as 8-bit BMP or PNG")
         return None
     if blended:
-        report.error(
-            path,
-            "anti-aliased edges: labels in between run along the strokes",
-            "draw and resize without anti-aliasing (nearest neighbours)",
-        )
+        what = "anti-aliased edges: labels in between run along the strokes"
+        report.error(path, what, "draw and resize without anti-aliasing (nearest neighbours)")
         return None
     if how is None:
         return labels
     if painted:
-        report.note(
-            path, how, "if that is wrong, paint in plainer colors, or give --background-color"
-        )
+        remedy = "if that is wrong, paint in plainer colors, or give --background-color"
+        report.note(path, how, remedy)
     else:
-        report.error(
-            path,
-            f"RGB where a label map should be ({how})",
-            f"save label values; {_CONVERT} --to bmp makes them of such colours",
-        )
+        what = f"RGB where a label map should be ({how})"
+        remedy = f"save label values; {_CONVERT} --to bmp makes them of such colours"
+        report.error(path, what, remedy)
     count = report.painted[path] = int(labels[labels < BACKGROUND].max(initial=0))
     return to_disk(labels, count)
 
@@ -278,15 +265,11 @@ def settle(
         return folder
     for child in list_folders(folder):
         if fits(child):
-            report.error(
-                folder,
-                f"the folder is one level off: its content lies in {child.name}/",
-                f"move what is in {child} one level up",
-            )
+            what = f"the folder is one level off: its content lies in {child.name}/"
+            report.error(folder, what, f"move what is in {child} one level up")
             return child
-    report.error(
-        folder, f"holds no {expected}", "put them there; docs/scribbles.md shows the trees"
-    )
+    remedy = "put them there; docs/scribbles.md shows the trees"
+    report.error(folder, f"holds no {expected}", remedy)
     return None
 
 
