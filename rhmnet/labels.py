@@ -96,7 +96,7 @@ def relabelled(labels: Tensor, values: dict[int, int]) -> Tensor:
     return table.to(labels.device)[labels.int()]
 
 
-def only(labels: Tensor, numbers: Iterable[int]) -> Tensor:
+def strokes_of(labels: Tensor, numbers: Iterable[int]) -> Tensor:
     """The strokes of some objects alone, without background: uint8 [H, W]."""
     return relabelled(labels, {number: number for number in numbers})
 
@@ -186,7 +186,7 @@ class VideoObjects(NamedTuple):
         absent = len(rows)
         return [rows.get(n, absent) for n in range(1, self.count + 1)] + [absent + 1]
 
-    def is_one(self) -> bool:
+    def is_consistent(self) -> bool:
         """Whether its numbers are such, and fit each other."""
         known = {*range(1, min(self.count, MAX_OBJECTS) + 1)}
         return (

@@ -163,7 +163,7 @@ class Geometry(NamedTuple):
             full = functional.interpolate(prob, size, mode="bilinear", align_corners=True)
         return full[0, :, top : top + height, left : left + width]
 
-    def is_one(self) -> bool:
+    def is_consistent(self) -> bool:
         """Whether it is one that `of` makes."""
         sides = (*self.size, *self.network)
         whole = len(sides) == 4 and all(type(side) is int and side >= 1 for side in sides)

@@ -23,7 +23,7 @@ from rhmnet.inputs import (
     thicken,
     values_in,
 )
-from rhmnet.labels import BACKGROUND, VideoObjects, one_hot, only
+from rhmnet.labels import BACKGROUND, VideoObjects, one_hot, strokes_of
 from rhmnet.memory_bank import MemoryBank, ReliabilityLevel, StepMemory
 from rhmnet.model import RHMNet
 from rhmnet.structures import (
@@ -155,7 +155,7 @@ class Tracker:
             whole = (
                 len(state) == len(_STATE)
                 and (type(index) is int and index >= 1)
-                and (geometry.is_one() and objects.is_one())
+                and (geometry.is_consistent() and objects.is_consistent())
                 and all(step.fits(len(objects.rows), geometry.tokens) for step in bank.steps)
             )
         except InputError:
@@ -205,11 +205,11 @@ class Tracker:
         if objects.numbers != before.numbers:  # they begin with what was kept for the absent
             for step in self._bank.steps:
                 step.take_rows(objects.rows_before(before))
-        entries = self._initial_memory(frame, only(strokes, objects.numbers))
+        entries = self._initial_memory(frame, strokes_of(strokes, objects.numbers))
         joined = torch.tensor([number in new for number in objects.rows])
         for step, entry in zip(self._bank.steps, entries, strict=True):
             step.replace_initial(entry, joined.to(self._net.device))
-        return only(strokes, tracked)
+        return strokes_of(strokes, tracked)
 
     def _add_correction(self, frame: EncodedFrame, strokes: Tensor) -> None:
         """Let strokes join the initial scribble, for good."""
