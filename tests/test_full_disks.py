@@ -36,7 +36,7 @@ from rhmnet.tools.clips.cut_outs import map_stills
 from rhmnet.tools.scribbles import check as check_command
 from rhmnet.tools.scribbles import convert as convert_command
 from rhmnet.tools.scribbles import make as make_command
-from rhmnet.tools.segment import overlay_video, segment_command
+from rhmnet.tools.segment import exports, segment_command
 
 SIZE = (48, 64)
 FRAMES = 3
@@ -216,7 +216,7 @@ class Forgetful:
             self._room -= 1
 
 
-@pytest.mark.parametrize("kind", overlay_video.CODECS)
+@pytest.mark.parametrize("kind", exports.CODECS)
 def test_an_overlay_that_lacks_frames_is_none(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
@@ -224,17 +224,17 @@ def test_an_overlay_that_lacks_frames_is_none(
     black = np.zeros((*SIZE, 3), np.uint8)
 
     def write(frames: int) -> None:
-        with WriteBehind(1, 1) as writer, overlay_video.OverlayVideo(path, 25, SIZE, {}) as video:
+        with WriteBehind(1, 1) as writer, exports.OverlayVideo(path, 25, SIZE, {}) as video:
             for _ in range(frames):
                 video.add(writer, "", black, black[..., 0])
 
     write(3)
     before = path.read_bytes()
     with monkeypatch.context() as patched:
-        patched.setattr(overlay_video.cv2, "VideoWriter", Forgetful)
+        patched.setattr(exports.cv2, "VideoWriter", Forgetful)
         with pytest.raises(InputError, match="1 of its 4 frames"):
             write(4)
-    with pytest.raises(ZeroDivisionError), overlay_video.OverlayVideo(path, 25, SIZE, {}):
+    with pytest.raises(ZeroDivisionError), exports.OverlayVideo(path, 25, SIZE, {}):
         1 / 0  # noqa: B018
     assert path.read_bytes() == before
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
@@ -267,12 +267,12 @@ def test_a_real_disk_that_is_full(small_disk: Path) -> None:
     with pytest.raises(InputError, match=r"1.bmp: cannot be written \(No space left.*make room"):
         write_map(small_disk / "1.bmp", labels)
     noise = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
-    for kind in overlay_video.CODECS:
+    for kind in exports.CODECS:
         path = small_disk / f"overlay.{kind}"
         with (
             pytest.raises(InputError, match=f"{path}: cannot be written"),
             WriteBehind(1, 1) as writer,
-            overlay_video.OverlayVideo(path, 25, SIZE, {}) as video,
+            exports.OverlayVideo(path, 25, SIZE, {}) as video,
         ):
             for _ in range(20):
                 video.add(writer, "", noise, labels[: SIZE[0], : SIZE[1]])

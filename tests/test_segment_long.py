@@ -12,8 +12,7 @@ from small import made_up_video, small_config, small_model
 
 import rhmnet
 from rhmnet.files.source import Source
-from rhmnet.tools.segment.exports import CocoFile, ObjectMasks, export
-from rhmnet.tools.segment.overlay_video import OverlayVideo
+from rhmnet.tools.segment.exports import CocoFile, ObjectMasks, OverlayVideo, export
 from rhmnet.tools.segment.results import Results
 from rhmnet.tools.segment.segment_command import track
 from rhmnet.tools.segment.stroke_files import Strokes

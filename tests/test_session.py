@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from hypothesis import strategies as st
 from small import made_up_video, small_config, small_model
 
 import rhmnet
+from rhmnet.errors import InputError
 from rhmnet.files.images import read_labels
 from rhmnet.files.source import Source
 from rhmnet.model import RHMNet
@@ -25,7 +29,8 @@ from rhmnet.tools.segment.segment_command import track
 from rhmnet.tools.segment.stroke_files import Strokes
 
 FRAMES, SIZE = 9, (32, 48)
-CONFIG = small_config("test.update_frequency=3", "test.scribble_update_frequency=2")
+CHOSEN = ("test.update_frequency=3", "test.scribble_update_frequency=2")
+CONFIG = small_config(*CHOSEN)
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +39,19 @@ def model() -> RHMNet:
 
 
 @pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> tuple[Source, np.ndarray]:
-    """A source, and strokes of three objects and the background, uint8 [H, W]."""
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of images."""
     folder = tmp_path_factory.mktemp("session") / "video"
     folder.mkdir()
-    images, strokes = made_up_video(FRAMES, *SIZE, 3)
-    for index, image in enumerate(images):
+    for index, image in enumerate(made_up_video(FRAMES, *SIZE, 3)[0]):
         cv2.imwrite(str(folder / f"{index}.png"), image[..., ::-1])
-    return Source(folder), strokes
+    return folder
+
+
+@pytest.fixture(scope="module")
+def video(frames: Path) -> tuple[Source, np.ndarray]:
+    """A source, and strokes of three objects and the background, uint8 [H, W]."""
+    return Source(str(frames)), made_up_video(1, *SIZE, 3)[1]
 
 
 def only(labels: np.ndarray, *numbers: int) -> np.ndarray:
@@ -285,3 +295,246 @@ def test_masks_depend_on_the_strokes_alone_at_length(
     video: tuple[Source, np.ndarray], model: RHMNet, steps: list
 ) -> None:
     drive(video, model, steps)
+
+
+@pytest.fixture
+def session(video: tuple[Source, np.ndarray], model: RHMNet, tmp_path: Path) -> Iterator[Session]:
+    with Session(video[0], model, CONFIG, tmp_path / "project") as session:
+        yield session
+
+
+def reopened(session: Session, model: RHMNet) -> Session:
+    session.close()
+    return Session(session.source, model, CONFIG, session.folder)
+
+
+def test_strokes_are_painted_erased_and_undone(
+    session: Session, video: tuple[Source, np.ndarray], model: RHMNet
+) -> None:
+    strokes = video[1]
+    assert session.add_strokes(2, only(strokes, 1, 255), note={"width": 3}, id="a") == 1
+    assert session.add_strokes(2, np.where(strokes == 1, 2, 0).astype(np.uint8)) == 2
+    assert session.add_strokes(2, strokes, id="a") == 1  # sent again: it is there
+    assert session.stroked == {2: [2, 255]} and session.objects == {1: "", 2: ""}
+    assert session.erase(2, strokes == 255) == 3 and session.stroked == {2: [2]}
+    assert session.add_object(name="dog") == 3 and session.delete_object(2) == 5
+    assert session.strokes == {} and session.objects == {1: "", 3: "dog"}
+    assert session.undo() == 6 and session.stroked == {2: [2]}
+    session = reopened(session, model)
+    assert session.revision == 6 and session.edits[0]["note"] == {"width": 3}
+    assert (session.redo(), session.undo(), session.undo(), session.undo()) == (7, 8, 9, 10)
+    assert session.stroked == {2: [2, 255]} and session.objects == {1: "", 2: ""}
+    assert [edit["edit"] for edit in session.standing(2)] == ["strokes", "strokes"]
+    session.undo()
+    np.testing.assert_array_equal(session.strokes_on(2), only(strokes, 1, 255))
+    session.clear(2)
+    assert not session.can_redo and session.stroked == {}
+    session.close()
+
+
+def test_what_is_no_edit_changes_nothing(session: Session, video: tuple, model: RHMNet) -> None:
+    strokes = video[1]
+    wrong = [
+        lambda: session.add_strokes(FRAMES, strokes),
+        lambda: session.add_strokes(True, strokes),
+        lambda: session.add_strokes(1, strokes[1:]),
+        lambda: session.add_strokes(1, strokes.astype(int)),
+        lambda: session.add_strokes(1, np.zeros_like(strokes)),
+        lambda: session.add_strokes(1, np.full_like(strokes, 254)),
+        lambda: session.add_strokes(1, strokes, note={1, 2}),
+        lambda: session.add_strokes(1, strokes, id=5),
+        lambda: session.delete_object(1),
+        lambda: session.add_object(0),
+        lambda: session.add_object(1, name="x" * 1000),
+        session.undo,
+        session.redo,
+        lambda: session.mask(-1),
+        lambda: list(session.run(until=99)),
+    ]
+    for call in wrong:
+        with pytest.raises(InputError):
+            call()
+    assert session.revision == 0 and session.edits == [] and session.stale == [range(FRAMES)]
+    session.close()
+    path = session.folder / "edits.jsonl"
+    for line in ("[]", '{"edit": "clear"}', '{"edit": "clear", "frame": 1.5}', "{", '{"edit": []}'):
+        path.write_text(line + "\n")
+        with pytest.raises(InputError, match=r"edits\.jsonl: line 1: "):
+            Session(session.source, model, CONFIG, session.folder)
+    path.write_text('{"edit": "cl')  # cut off
+    with Session(session.source, model, CONFIG, session.folder) as again:
+        assert again.revision == 0 and path.read_bytes() == b""
+
+
+def test_a_folder_is_of_one_video_and_one_process(
+    session: Session, video: tuple[Source, np.ndarray], model: RHMNet, tmp_path: Path
+) -> None:
+    code = "import sys; from rhmnet.files.concurrency import alone_in\n"
+    code += "with alone_in(__import__('pathlib').Path(sys.argv[1]), 'wait', 0.0): pass"
+    command = [sys.executable, "-c", code, str(session.folder)]
+    assert subprocess.run(command, capture_output=True).returncode == 1
+    session.close()
+    (tmp_path / "other").mkdir()
+    cv2.imwrite(str(tmp_path / "other" / "0.png"), np.zeros((*SIZE, 3), np.uint8))
+    with pytest.raises(InputError, match="another video"):
+        Session(Source(str(tmp_path / "other")), model, CONFIG, session.folder)
+    (tmp_path / "mine" / "masks").mkdir(parents=True)
+    with pytest.raises(InputError, match="without a project"):
+        Session(session.source, model, CONFIG, tmp_path / "mine")
+
+
+def test_other_weights_or_settings_make_all_stale(
+    session: Session, video: tuple[Source, np.ndarray], model: RHMNet
+) -> None:
+    session.add_strokes(0, only(video[1], 1, 255))
+    list(session.run())
+    before = masks(session)
+    session = reopened(session, model)
+    assert session.done == [range(FRAMES)]
+    session.close()
+    other = small_config(*CHOSEN, "test.max_memory_length=1")
+    with Session(session.source, model, other, session.folder) as changed:
+        assert changed.stale == [range(FRAMES)] and changed.pending == FRAMES
+        assert np.array_equal(masks(changed), before)  # the newest that are known
+    budget = small_config(*CHOSEN, "test.snapshot_budget=1048576")
+    with Session(session.source, model, budget, session.folder) as same:
+        assert same.done == [range(FRAMES)]
+
+
+def test_a_preview_is_there_at_once(
+    session: Session, video: tuple[Source, np.ndarray], model: RHMNet
+) -> None:
+    strokes = video[1]
+    assert session.preview(3) is None and session.mask(3).labels is None
+    session.add_strokes(3, only(strokes, 1, 255))
+    first = session.preview(3)
+    assert session.steps == 1 and session.state(3) == "provisional"
+    assert session.mask(3).tag == "p1" and np.array_equal(session.labels(3), first)
+    with closing(session.work()) as steps:
+        next(steps)
+        session.preview(5)  # in between; the pass goes on from where it was
+        assert session.pending == FRAMES - 4 + 4
+        list(steps)
+    assert np.array_equal(first, session.labels(3))  # the frame where it begins
+    assert np.array_equal(masks(session), from_scratch(session, model, session.folder.parent / "c"))
+    assert np.array_equal(session.preview(5), session.labels(5))
+    session.add_strokes(7, only(strokes, 2))  # no memory of two objects yet: two steps
+    before = session.steps
+    assert session.preview(7) is not None and session.steps == before + 2
+
+
+def test_edits_during_a_run_are_taken_in(
+    session: Session, video: tuple[Source, np.ndarray], model: RHMNet
+) -> None:
+    strokes = video[1]
+    session.add_strokes(1, only(strokes, 1, 255))
+    for index, _ in enumerate(session.run(first=7)):
+        if index == 2:
+            session.add_strokes(6, only(strokes, 1))
+        if index == 9:
+            session.add_strokes(0, only(strokes, 2))
+    assert session.done == [range(FRAMES)]
+    assert np.array_equal(masks(session), from_scratch(session, model, session.folder.parent / "c"))
+
+
+def test_runs_end_where_they_are_told_and_one_at_a_time(session: Session, video: tuple) -> None:
+    session.add_strokes(4, only(video[1], 1, 255))
+    assert [frame for frame, *_ in session.run(until=6)] == [4, 5, 6]
+    assert session.done == [range(4, 7)] and session.stale == [range(4), range(7, FRAMES)]
+    assert [frame for frame, *_ in session.run(until=2, first="backward")] == [3, 2]
+    run = session.run()
+    next(run)
+    with pytest.raises(InputError, match="under way"):
+        next(session.run())
+    run.close()
+    table, numbers = session.statistics()
+    assert table.shape == (FRAMES, 3, 1) and numbers == [1]
+    assert np.isfinite(table[2:8, 0]).all() and np.isnan(table[0, 0, 0])
+
+
+def test_states_are_thinned_out_within_their_budget(
+    video: tuple[Source, np.ndarray], model: RHMNet, tmp_path: Path
+) -> None:
+    config = small_config(*CHOSEN, "test.snapshot_budget=1048576")
+    with Session(video[0], model, config, tmp_path / "project") as session:
+        session.add_strokes(0, only(video[1], 1, 2, 255))
+        session.add_strokes(8, only(video[1], 1))
+        list(session.run())
+        kept = list((tmp_path / "project" / "snapshots").rglob("*.bin"))
+        assert 2 < len(kept) < 2 * FRAMES
+        assert sum(path.stat().st_size for path in kept) < 1.1 * (1 << 20)
+        session.add_strokes(5, only(video[1], 2))
+        assert session.pending < 2 * FRAMES
+        list(session.run())
+        expected = from_scratch(session, model, tmp_path / "command")
+        np.testing.assert_array_equal(masks(session), expected)
+
+
+def test_damaged_and_missing_files_are_computed_again(
+    session: Session, video: tuple[Source, np.ndarray], model: RHMNet
+) -> None:
+    session.add_strokes(0, only(video[1], 1, 255))
+    session.add_strokes(8, only(video[1], 1))
+    list(session.run())
+    before = masks(session)
+    session.close()
+    (session.folder / "masks" / "4.png").unlink()
+    for path in [
+        *session.folder.glob("waiting/*/*.bin"),
+        *session.folder.glob("snapshots/*/*.bin"),
+    ]:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    session = Session(session.source, model, CONFIG, session.folder)
+    assert session.stale == [] and session.provisional == [range(4, 5)]
+    list(session.run())
+    np.testing.assert_array_equal(masks(session), before)
+    session.close()
+    (session.folder / "statistics.jsonl").write_text('{"frame": 3, "key": "xyz"}\nx\n')
+    with Session(session.source, model, CONFIG, session.folder) as session:
+        assert session.done == []
+        list(session.run())
+        np.testing.assert_array_equal(masks(session), before)
+
+
+KILLED = """
+import sys, numpy as np
+sys.path.insert(0, sys.argv[1])
+from small import small_model
+from test_session import CONFIG, Session, Source, only
+strokes = np.load(sys.argv[3])
+session = Session(Source(sys.argv[2]), small_model(CONFIG), CONFIG, sys.argv[4])
+for round in range(1, 1000):
+    revision = session.add_strokes(round % 9, only(strokes, 1 + round % 2, 255)[:, ::-1].copy())
+    print(revision, flush=True)
+    for _ in zip(range(4), session.run()):
+        pass
+    session.erase(round % 9, only(strokes, 255)[:, ::-1] > 0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.0, 0.31, 0.83, 1.7])
+def test_nothing_acknowledged_is_lost_at_a_real_kill(
+    seconds: float,
+    frames: Path,
+    video: tuple[Source, np.ndarray],
+    model: RHMNet,
+    tmp_path: Path,
+) -> None:
+    np.save(tmp_path / "strokes.npy", video[1])
+    folder = tmp_path / "project"
+    place = str(Path(__file__).parent)
+    given = [place, str(frames), str(tmp_path / "strokes.npy"), str(folder)]
+    process = subprocess.Popen([sys.executable, "-c", KILLED, *given], stdout=subprocess.PIPE)
+    told = [process.stdout.readline()]
+    time.sleep(seconds)
+    process.kill()
+    told += process.stdout.readlines()
+    process.wait()
+    with Session(video[0], model, CONFIG, folder) as session:
+        assert session.revision >= max(int(line) for line in told if line.endswith(b"\n"))
+        list(session.run())
+        expected = from_scratch(session, model, tmp_path / "command")
+        np.testing.assert_array_equal(masks(session), expected)

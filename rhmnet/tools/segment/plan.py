@@ -12,15 +12,15 @@ computed for other strokes has another one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rhmnet.labels import BACKGROUND
-from rhmnet.structures import FrameMaps
+from rhmnet.structures import FrameMaps, TrackedFrame
 
 FORWARD, BACKWARD = 0, 1
 PASSES = ("forward", "backward")
@@ -85,6 +85,15 @@ class Plan:
         """bool [T]: the frames whose masks need what a pass says of them."""
         return self._used[way]
 
+    def is_told(self, way: int, there: There) -> np.ndarray:
+        """bool [T]: the frames of which a pass has told what their masks need."""
+        maps = self.maps[way]
+        return self._used[way] & (maps == there.maps[way]) & (maps != NOTHING)
+
+    def is_done(self, there: There) -> np.ndarray:
+        """bool [T]: the frames whose masks are final."""
+        return (self.results == there.results) & (self.results != NOTHING)
+
     def shares(self, frame: int) -> np.ndarray | None:
         """As `forward_shares`; None where one pass alone tells."""
         if not self.first <= frame < self.last:
@@ -120,6 +129,24 @@ class Plan:
         return [_around(self.frames_of, number, frame) for number in self.numbers]
 
 
+class At(NamedTuple):
+    """After which frame of which pass the tracker is."""
+
+    way: int
+    frame: int
+    key: np.uint64
+
+
+class Told(NamedTuple):
+    """A finished frame."""
+
+    frame: int
+    labels: np.ndarray
+    """uint8 [H, W], at the video's size, with the objects' own numbers."""
+    measures: np.ndarray
+    """float32 [2, O], mean probability and reliability of the strokes' objects, in order."""
+
+
 class There:
     """The keys of what there is, uint64: of what each pass said, [2, T], and of masks, [T]."""
 
@@ -131,6 +158,39 @@ class There:
         old, kept = (self.maps, self.results), slice(0, min(count, len(self.results)))
         self.maps, self.results = np.full((2, count), NOTHING), np.full(count, NOTHING)
         self.maps[:, kept], self.results[kept] = old[0][:, kept], old[1][kept]
+
+
+Write = Callable[[], object]
+"""The slow part of keeping something; all of them run in one thread, in order."""
+
+
+class Store(Protocol):
+    """Where results are kept; what was put is there at once, and lasts when `Write` has run."""
+
+    there: There
+    keeps_all: bool
+    """Whether what a pass says is kept where its frame is finished, too: for later strokes."""
+    snapshots: Mapping[tuple[int, int], np.uint64]
+    """{(pass, frame): key} of the tracker's states after a frame."""
+
+    def put_maps(self, way: int, frame: int, key: np.uint64, tracked: TrackedFrame) -> Write: ...
+
+    def get_maps(self, way: int, frame: int) -> FrameMaps | None:
+        """What a pass said of a frame; None where it is gone, which `there` says from then on."""
+
+    def put_result(self, key: np.uint64, told: Told, numbers: list[int]) -> Write: ...
+
+    def wants_snapshot(self, at: At, since: int, whole: int, beside: bool) -> bool:
+        """Whether to keep the state after a frame.
+
+        since: steps since one was kept, or the pass went on from one. whole: steps of a whole run.
+        beside: there are strokes on the next frame, which may be corrected again.
+        """
+
+    def put_snapshot(self, at: At, state: dict[str, Any]) -> Write: ...
+
+    def get_snapshot(self, way: int, frame: int) -> dict[str, Any] | None:
+        """None where it is gone, as `snapshots` tells from then on."""
 
 
 def forward_shares(
@@ -189,6 +249,11 @@ def measure(maps: FrameMaps, threshold: float) -> Tensor:
     pixels, mass = own.sum((1, 2)), inside.sum((1, 2))
     carried = (inside * (reliable > threshold)).sum((1, 2))
     return torch.stack([mass / pixels, carried / mass])
+
+
+def rounded(value: float) -> float | None:
+    """A measure as files hold it, None where there is none."""
+    return None if np.isnan(value) else round(value, 5)
 
 
 def _merge(forward: Tensor, backward: Tensor, share: Tensor) -> Tensor:

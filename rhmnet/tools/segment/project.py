@@ -1,14 +1,11 @@
-"""What a session keeps: in a folder, where it outlives the process at any moment, or in memory.
+"""What a session keeps in a folder, where it outlives the process at any moment.
 
-FOLDER/project.json        the video it belongs to
-FOLDER/edits.jsonl         one line an edit: added and flushed to the disk before it counts
-FOLDER/masks/<frame>.png   the newest finished mask of each frame, as `segment` writes it
-FOLDER/statistics.jsonl    one line a finished mask, with its key; before a mask is replaced, one
-                           that takes the earlier word back
-FOLDER/waiting/, snapshots/   what each pass said of the frames, states of the tracker; the key is
-                           part of the name
+masks/<frame>.png        the newest finished mask of each frame, as `segment` writes it
+statistics.jsonl         one line a finished mask, with its key; before a mask is replaced, one that
+                         takes the earlier word back
+waiting/, snapshots/     what each pass said of the frames, states of the tracker, by their keys
 
-All but the edits can be computed again. What is damaged is, as what is missing.
+All of it can be computed again. What is damaged is, as what is missing.
 """
 
 from __future__ import annotations
@@ -17,7 +14,8 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import RLock
@@ -32,114 +30,13 @@ from rhmnet.files.reading import parse_json
 from rhmnet.files.writing import add_line, remove, remove_unfinished, torch_bytes, write_bytes
 from rhmnet.segmentation_head import entire_target
 from rhmnet.structures import FrameMaps, Geometry, TrackedFrame
-from rhmnet.tools.segment.plan import BACKWARD, FORWARD, NOTHING, PASSES, There
-from rhmnet.tools.segment.propagation import At, Told, Write
+from rhmnet.tools.segment.edits import whole_lines
+from rhmnet.tools.segment.plan import NOTHING, PASSES, At, There, Told, Write, rounded
 from rhmnet.tracker import STATE_CLASSES
 
 _A_FRAME = 4 << 20
 """Bytes of states that are written a frame, at most, in the mean."""
 _STATE_NAME = re.compile(r"(\d+)\.([0-9a-f]{16})\.bin")
-
-
-class Blobs:
-    """Bytes by name, `folder/name`, in memory. A name's bytes are whole, or those before."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, bytes] = {}
-
-    def write(self, name: str, data: bytes) -> None:
-        self._kept[name] = data
-
-    def read(self, name: str) -> bytes | None:
-        return self._kept.get(name)
-
-    def remove(self, name: str) -> None:
-        self._kept.pop(name, None)
-
-    def list(self, folder: str) -> list[tuple[str, int]]:
-        """Names in a folder, without it, and their bytes."""
-        place = f"{folder}/"
-        return [
-            (n.removeprefix(place), len(d)) for n, d in self._kept.items() if n.startswith(place)
-        ]
-
-    def add_line(self, name: str, line: str, lasting: bool = False) -> None:
-        """Add a line. lasting: the disk has it when this returns."""
-
-    def lines(self, name: str) -> Iterator[bytes]:
-        """The whole lines that were added before this object was made."""
-        return iter(())
-
-    def write_mask(self, name: str, labels: np.ndarray) -> None:
-        self.write(f"masks/{name}", zlib.compress(labels.tobytes(), 1))
-
-    def read_mask(self, name: str, size: tuple[int, int]) -> np.ndarray | None:
-        data = self.read(f"masks/{name}")
-        if data is None:
-            return None
-        return np.frombuffer(zlib.decompress(data), np.uint8).reshape(size)
-
-    def has_mask(self, name: str) -> bool:
-        return f"masks/{name}" in self._kept
-
-
-class FolderBlobs(Blobs):
-    """The same in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        for name in (
-            "",
-            "masks",
-            *(f"{kind}/{way}" for kind in ("waiting", "snapshots") for way in PASSES),
-        ):
-            remove_unfinished(folder / name)
-        self._masks = {path.stem for path in (folder / "masks").glob("*.png")}
-
-    def write(self, name: str, data: bytes) -> None:
-        write_bytes(self._folder / name, data)
-
-    def read(self, name: str) -> bytes | None:
-        try:
-            return (self._folder / name).read_bytes()
-        except OSError:
-            return None
-
-    def remove(self, name: str) -> None:
-        remove(self._folder / name)
-
-    def list(self, folder: str) -> list[tuple[str, int]]:
-        place = self._folder / folder
-        return [(p.name, p.stat().st_size) for p in place.iterdir()] if place.is_dir() else []
-
-    def add_line(self, name: str, line: str, lasting: bool = False) -> None:
-        add_line(self._folder / name, line, lasting)
-
-    def lines(self, name: str) -> Iterator[bytes]:
-        path = self._folder / name
-        data = self.read(name)
-        if data is None:
-            if path.exists():
-                raise InputError(f"{path}: cannot be read; make it readable for you")
-            return iter(())
-        if data and not data.endswith(b"\n"):  # cut off where a process was killed
-            data = data[: data.rfind(b"\n") + 1]
-            write_bytes(path, data)
-        return iter(data.splitlines())
-
-    def write_mask(self, name: str, labels: np.ndarray) -> None:
-        write_mask(self._folder / "masks" / f"{name}.png", labels)
-        self._masks.add(name)
-
-    def read_mask(self, name: str, size: tuple[int, int]) -> np.ndarray | None:
-        try:
-            labels = read_labels(self._folder / "masks" / f"{name}.png")
-        except InputError:
-            return None
-        return labels if labels.shape == size else None
-
-    def has_mask(self, name: str) -> bool:
-        return name in self._masks
 
 
 class Row(NamedTuple):
@@ -150,20 +47,24 @@ class Row(NamedTuple):
     probability: list[float | None]
     reliability: list[float | None]
 
+    def doubts(self) -> dict[int, float]:
+        """Of each object that is seen, 0 sure .. 1."""
+        table = zip(self.objects, self.probability, self.reliability, strict=True)
+        return {n: 1 - (p + r) / 2 for n, p, r in table if p is not None and r is not None}
+
 
 class Project:
     """The engine's `Store` of a session. Reading is for any thread.
 
-    budget: bytes of the tracker's states. device: where the network is. name_of: a frame's name.
-    size: H, W of the video. upsample: `model.upsample_logits`. fits: whether what came of a step is
-    what the strokes ask for.
+    folder: is made. budget: bytes of the tracker's states. device: where the network is. size: H, W
+    of the video. name_of: a frame's name. upsample: `model.upsample_logits`.
     """
 
     keeps_all = True
 
     def __init__(
         self,
-        blobs: Blobs,
+        folder: Path,
         budget: int,
         device: torch.device,
         size: tuple[int, int],
@@ -172,8 +73,8 @@ class Project:
     ) -> None:
         self.there, self.snapshots = There(), {}
         self.rows: dict[int, Row] = {}
-        self.fits: Callable[[At], bool] = lambda at: True
-        self._blobs, self._budget, self._device = blobs, budget, device
+        self._folder, self._budget, self._device = folder, budget, device
+        self._statistics = folder / "statistics.jsonl"
         self._size, self._name_of, self._upsample = size, name_of, upsample
         self._lock = RLock()
         self._bytes: dict[tuple[int, int], int] = {}  # of each state
@@ -181,22 +82,26 @@ class Project:
         self._files: dict[tuple[int, int], np.uint64] = {}  # keys of what waits on disk
         self._told: set[int] = set()  # frames with a line in the statistics
         self._fresh: dict[tuple, Any] = {}  # what is being written
+        for name in (".", "masks", "waiting", "snapshots"):
+            remove_unfinished(folder / name, below=name != ".")
 
-    def load(self) -> None:
-        """Find what an earlier process left; `there` must fit the video already."""
-        for way in (FORWARD, BACKWARD):
-            for frame, key, _ in self._listed(f"waiting/{PASSES[way]}"):
-                self._files[way, frame] = self.there.maps[way, frame] = key
-            for frame, key, size in self._listed(f"snapshots/{PASSES[way]}"):
-                self.snapshots[way, frame], self._bytes[way, frame] = key, size
-        lines = 0
-        for line in self._blobs.lines("statistics.jsonl"):
-            lines += 1
+    def load(self, fits: Callable[[At], bool]) -> None:
+        """Find what an earlier process left; `there` must fit the video already.
+
+        fits: whether what came of a step is what the strokes ask for now.
+        """
+        self._fits = fits
+        for place, key, _ in self._listed("waiting"):
+            self._files[place] = self.there.maps[place] = key
+        for place, key, size in self._listed("snapshots"):
+            self.snapshots[place], self._bytes[place] = key, size
+        lines = whole_lines(self._statistics)
+        for line in lines:
             self._take_line(line)
         for frame in self._told:
-            if not self._blobs.has_mask(self._name_of(frame)):
+            if not self._mask(frame).is_file():
                 self.there.results[frame] = NOTHING
-        if lines > 2 * len(self._told) + 1000:
+        if len(lines) > 2 * len(self._told) + 1000:
             self._tidy()
 
     def put_maps(self, way: int, frame: int, key: np.uint64, tracked: TrackedFrame) -> Write:
@@ -205,15 +110,13 @@ class Project:
             self._fresh["maps", way, frame] = key, tracked
         return partial(self._write_maps, way, frame, key, tracked)
 
-    def get_maps(
-        self, way: int, frame: int, device: torch.device | None = None
-    ) -> FrameMaps | None:
+    def get_maps(self, way: int, frame: int) -> FrameMaps | None:
         with self._lock:
             key = self.there.maps[way, frame]
             fresh = self._fresh.get(("maps", way, frame))
         if fresh is not None and fresh[0] == key:
             return fresh[1].maps
-        found = self._unpack(_file("waiting", way, frame, key), device or self._device)
+        found = self._unpack(_file("waiting", way, frame, key))
         if found is None:
             with self._lock:
                 if self.there.maps[way, frame] == key:
@@ -223,7 +126,7 @@ class Project:
 
     def put_result(self, key: np.uint64, told: Told, numbers: list[int]) -> Write:
         area = np.bincount(told.labels.ravel(), minlength=256)[numbers].tolist()
-        shares = ([_plain(v) for v in row] for row in told.measures.tolist())
+        shares = ([rounded(v) for v in row] for row in told.measures.tolist())
         row = Row(numbers, area, *shares)
         with self._lock:
             self.there.results[told.frame] = key
@@ -237,12 +140,14 @@ class Project:
             fresh = self._fresh.get(("mask", frame))
         if fresh is not None:
             return fresh[1]
-        labels = self._blobs.read_mask(self._name_of(frame), self._size)
-        if labels is None:
-            with self._lock:
-                if ("mask", frame) not in self._fresh:
-                    self.there.results[frame] = NOTHING
-        return labels
+        with suppress(InputError):
+            labels = read_labels(self._mask(frame))
+            if labels.shape == self._size:
+                return labels
+        with self._lock:
+            if ("mask", frame) not in self._fresh:
+                self.there.results[frame] = NOTHING
+        return None
 
     def wants_snapshot(self, at: At, since: int, whole: int, beside: bool) -> bool:
         if self.snapshots.get((at.way, at.frame)) == at.key:
@@ -267,11 +172,15 @@ class Project:
             fresh = self._fresh.get(("state", way, frame))
         if fresh is not None:
             return fresh[1]
-        state = self._unpack(_file("snapshots", way, frame, key), self._device)
+        state = self._unpack(_file("snapshots", way, frame, key))
         if state is None:
-            with self._lock:
-                del self.snapshots[way, frame], self._bytes[way, frame]
+            self._forget((way, frame))
         return state
+
+    def _forget(self, place: tuple[int, int]) -> None:
+        with self._lock:
+            self.snapshots.pop(place, None)
+            self._bytes.pop(place, None)
 
     def _thin(self, newest: At) -> list[tuple[tuple[int, int], np.uint64]]:
         """Forget states until the budget holds: those of other strokes, then where they lie close.
@@ -289,7 +198,7 @@ class Project:
     def _gap(self, place: tuple[int, int]) -> int:
         """Frames between the states before and after one: what a pass may have to do again."""
         way, frame = place
-        if not self.fits(At(way, frame, self.snapshots[place])):
+        if not self._fits(At(way, frame, self.snapshots[place])):
             return -1
         frames = [f for w, f in self.snapshots if w == way]
         before = max((f for f in frames if f < frame), default=-1)
@@ -308,16 +217,16 @@ class Project:
         before = self._files.get((way, frame))
         self._files[way, frame] = key
         if before not in (None, key):
-            self._blobs.remove(_file("waiting", way, frame, before))
+            remove(self._folder / _file("waiting", way, frame, before))
 
     def _write_result(self, key: np.uint64, told: Told, row: Row) -> None:
         frame = told.frame
         try:
             if frame in self._told:
                 # of this mask nothing is known from here on, whatever happens before its new line
-                self._blobs.add_line("statistics.jsonl", json.dumps({"frame": frame}), True)
-            self._blobs.write_mask(self._name_of(frame), told.labels)
-            self._blobs.add_line("statistics.jsonl", self._line(frame, key, row))
+                add_line(self._statistics, json.dumps({"frame": frame}), lasting=True)
+            write_mask(self._mask(frame), told.labels)
+            add_line(self._statistics, _line(frame, key, row))
             self._told.add(frame)
         except BaseException:
             if self.there.results[frame] == key:
@@ -331,13 +240,12 @@ class Project:
         try:
             self._pack(_file("snapshots", *place, at.key), state)
         except BaseException:
-            with self._lock:
-                self.snapshots.pop(place, None), self._bytes.pop(place, None)
+            self._forget(place)
             raise
         finally:
             self._settle(("state", *place), at.key)
         for (way, frame), key in gone:
-            self._blobs.remove(_file("snapshots", way, frame, key))
+            remove(self._folder / _file("snapshots", way, frame, key))
 
     def _settle(self, name: tuple, key: np.uint64) -> None:
         with self._lock:
@@ -346,19 +254,32 @@ class Project:
 
     def _pack(self, name: str, content: dict[str, Any]) -> None:
         body = torch_bytes(content)
-        self._blobs.write(name, zlib.crc32(body).to_bytes(4, "little") + body)
+        write_bytes(self._folder / name, zlib.crc32(body).to_bytes(4, "little") + body)
 
-    def _unpack(self, name: str, device: torch.device) -> dict[str, Any] | None:
-        data = self._blobs.read(name)
-        if data is None or zlib.crc32(data[4:]) != int.from_bytes(data[:4], "little"):
+    def _unpack(self, name: str) -> dict[str, Any] | None:
+        try:
+            data = (self._folder / name).read_bytes()
+        except OSError:
+            return None
+        if zlib.crc32(data[4:]) != int.from_bytes(data[:4], "little"):
             return None
         with torch.serialization.safe_globals(STATE_CLASSES):
-            return torch.load(io.BytesIO(data[4:]), map_location=device, weights_only=True)
+            return torch.load(io.BytesIO(data[4:]), map_location=self._device, weights_only=True)
 
-    def _listed(self, folder: str) -> Iterator[tuple[int, np.uint64, int]]:
-        for name, size in self._blobs.list(folder):
-            if (found := _STATE_NAME.fullmatch(name)) and int(found[1]) < len(self.there.results):
-                yield int(found[1]), np.uint64(int(found[2], 16)), size
+    def _listed(self, kind: str) -> list[tuple[tuple[int, int], np.uint64, int]]:
+        """Pass and frame, key and bytes of files; of two, as a killed process leaves them, one."""
+        found = {}
+        for way, name in enumerate(PASSES):
+            for path in (self._folder / kind / name).glob("*.bin"):
+                parts = _STATE_NAME.fullmatch(path.name)
+                if not parts or int(parts[1]) >= len(self.there.results):
+                    continue
+                place = way, int(parts[1])
+                if place in found:
+                    remove(path)
+                else:
+                    found[place] = np.uint64(int(parts[2], 16)), path.stat().st_size
+        return [(place, *one) for place, one in found.items()]
 
     def _take_line(self, line: bytes) -> None:
         """One of the statistics' lines; after one that is none, nothing before it counts."""
@@ -377,14 +298,18 @@ class Project:
         if row is not None:
             self.rows[frame] = row
 
-    def _line(self, frame: int, key: np.uint64, row: Row) -> str:
-        return json.dumps({"frame": frame, "key": f"{key:016x}", **row._asdict()})
-
     def _tidy(self) -> None:
         """Leave out the lines that later ones replaced."""
         told = [(f, self.there.results[f], row) for f, row in self.rows.items()]
-        lines = [self._line(*one) + "\n" for one in told if one[1] != NOTHING]
-        self._blobs.write("statistics.jsonl", "".join(lines).encode())
+        lines = [_line(*one) + "\n" for one in told if one[1] != NOTHING]
+        write_bytes(self._statistics, "".join(lines).encode())
+
+    def _mask(self, frame: int) -> Path:
+        return self._folder / "masks" / f"{self._name_of(frame)}.png"
+
+
+def _line(frame: int, key: np.uint64, row: Row) -> str:
+    return json.dumps({"frame": frame, "key": f"{key:016x}", **row._asdict()})
 
 
 def _file(kind: str, way: int, frame: int, key: np.uint64) -> str:
@@ -412,11 +337,9 @@ def _bytes_of(state: Any) -> int:
     """Bytes of all tensors in a tracker's state."""
     if isinstance(state, torch.Tensor):
         return state.nbytes
-    if isinstance(state, dict):
-        return sum(map(_bytes_of, state.values()))
-    if isinstance(state, (list, tuple)):
-        return sum(map(_bytes_of, state))
-    return _bytes_of(vars(state)) if hasattr(state, "__dict__") else 0
+    if not isinstance(state, (list, tuple)):
+        state = (state if isinstance(state, dict) else getattr(state, "__dict__", {})).values()
+    return sum(map(_bytes_of, state))
 
 
 def _is_row(row: Row) -> bool:
@@ -427,7 +350,3 @@ def _is_row(row: Row) -> bool:
     return all(type(n) is int and 0 <= n < 1 << 31 for n in row.objects + row.area) and all(
         v is None or (type(v) is float and 0 <= v <= 1) for v in shares
     )
-
-
-def _plain(value: float) -> float | None:
-    return None if np.isnan(value) else round(value, 5)

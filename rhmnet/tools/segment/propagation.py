@@ -7,9 +7,9 @@ order in which strokes came: what is there counts if its key is the one that the
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,9 +23,11 @@ from rhmnet.tools.segment.plan import (
     BACKWARD,
     FORWARD,
     NOTHING,
+    At,
     Plan,
+    Store,
     StrokedFrame,
-    There,
+    Told,
     measure,
     merge,
     to_bytes,
@@ -33,57 +35,6 @@ from rhmnet.tools.segment.plan import (
 from rhmnet.tracker import Tracker
 
 _DEPTH = 8  # frames read ahead, and frames not yet written, at most
-
-
-Write = Callable[[], object]
-"""The slow part of keeping something; all of them run in one thread, in order."""
-
-
-class Store(Protocol):
-    """Where results are kept; what was put is there at once, and lasts when `Write` has run."""
-
-    there: There
-    keeps_all: bool
-    """Whether what a pass says is kept where its frame is finished, too: for later strokes."""
-    snapshots: Mapping[tuple[int, int], np.uint64]
-    """{(pass, frame): key} of the tracker's states after a frame."""
-
-    def put_maps(self, way: int, frame: int, key: np.uint64, tracked: TrackedFrame) -> Write: ...
-
-    def get_maps(self, way: int, frame: int) -> FrameMaps | None:
-        """What a pass said of a frame; None where it is gone, which `there` says from then on."""
-
-    def put_result(self, key: np.uint64, told: Told, numbers: list[int]) -> Write: ...
-
-    def wants_snapshot(self, at: At, since: int, whole: int, beside: bool) -> bool:
-        """Whether to keep the state after a frame.
-
-        since: steps since one was kept, or the pass went on from one. whole: steps of a whole run.
-        beside: there are strokes on the next frame, which may be corrected again.
-        """
-
-    def put_snapshot(self, at: At, state: dict[str, Any]) -> Write: ...
-
-    def get_snapshot(self, way: int, frame: int) -> dict[str, Any] | None:
-        """None where it is gone, as `snapshots` tells from then on."""
-
-
-class At(NamedTuple):
-    """After which frame of which pass the tracker is."""
-
-    way: int
-    frame: int
-    key: np.uint64
-
-
-class Told(NamedTuple):
-    """A finished frame."""
-
-    frame: int
-    labels: np.ndarray
-    """uint8 [H, W], at the video's size, with the objects' own numbers."""
-    measures: np.ndarray
-    """float32 [2, O], mean probability and reliability of the strokes' objects, in order."""
 
 
 class Step(NamedTuple):
@@ -341,7 +292,7 @@ class Propagation:
         writer.wait()
         with self.lock:
             plan, there = self.plan, self.store.there
-            ready = (plan.results != there.results) & (plan.results != NOTHING)
+            ready = ~plan.is_done(there) & (plan.results != NOTHING)
             for way in (FORWARD, BACKWARD):
                 ready &= ~plan.used(way) | (plan.maps[way] == there.maps[way])
         for index in np.flatnonzero(ready).tolist():

@@ -39,8 +39,18 @@ from rhmnet.files.writing import (
     write_torch,
 )
 from rhmnet.structures import FrameMaps, TrackedFrame
-from rhmnet.tools.segment.plan import FORWARD, PASSES, There, from_bytes, to_bytes
-from rhmnet.tools.segment.propagation import At, Propagation, Told, Write
+from rhmnet.tools.segment.plan import (
+    FORWARD,
+    PASSES,
+    At,
+    There,
+    Told,
+    Write,
+    from_bytes,
+    rounded,
+    to_bytes,
+)
+from rhmnet.tools.segment.propagation import Propagation
 from rhmnet.tools.segment.stroke_files import Strokes
 from rhmnet.tracker import STATE_CLASSES
 
@@ -117,7 +127,7 @@ class Results:
         num_objects = measures.shape[1]
         write_mask(self.masks / f"{name}.png", labels)
         area = np.bincount(labels.ravel(), minlength=num_objects + 1)[1 : num_objects + 1]
-        probability, reliability = ([_plain(v) for v in row] for row in measures.tolist())
+        probability, reliability = ([rounded(v) for v in row] for row in measures.tolist())
         line = {
             "frame": index,
             "area": area.tolist(),
@@ -244,10 +254,7 @@ class Results:
 
 
 class ResultsStore:
-    """The engine's `Store` in a folder of results: what waits, and the last state of the tracker.
-
-    save_every: steps between two states. Raises InputError for a state that is none.
-    """
+    """The engine's `Store` of a command: what waits, and a state every `save_every` steps."""
 
     keeps_all = False
 
@@ -313,10 +320,6 @@ def _is_line(line: Any, count: int, num_objects: int) -> bool:
         and all(type(area) is int and 0 <= area < 1 << 31 for area in areas)
         and all(v is None or (type(v) is float and 0 <= v <= 1) for row in shares for v in row)
     )
-
-
-def _plain(value: float) -> float | None:
-    return None if np.isnan(value) else round(value, 5)
 
 
 def _differences(before: dict[str, Any], manifest: dict[str, Any]) -> list[str]:

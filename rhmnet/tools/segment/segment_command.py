@@ -31,14 +31,15 @@ from rhmnet.labels import MAX_OBJECTS
 from rhmnet.runtime.command import CommandParser, real, whole
 from rhmnet.runtime.processes import StopRequest, choose_device
 from rhmnet.tools.segment.exports import (
+    CODECS,
     CocoFile,
     CutOuts,
     Export,
     ObjectMasks,
+    OverlayVideo,
     export,
     rle_functions,
 )
-from rhmnet.tools.segment.overlay_video import CODECS, OverlayVideo
 from rhmnet.tools.segment.plan import PASSES, StrokedFrame
 from rhmnet.tools.segment.propagation import Propagation
 from rhmnet.tools.segment.results import Results, ResultsStore

@@ -7,12 +7,12 @@ import json
 from collections.abc import Generator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from rhmnet.bounds import short
 from rhmnet.config import Config, to_dict
 from rhmnet.errors import InputError
 from rhmnet.files.concurrency import alone_in
@@ -22,9 +22,9 @@ from rhmnet.files.writing import write_json
 from rhmnet.inputs import network_size, resize_image
 from rhmnet.model import RHMNet
 from rhmnet.structures import TrackedFrame
-from rhmnet.tools.segment.edits import Edits, parse_edits, runs_of
-from rhmnet.tools.segment.plan import BACKWARD, FORWARD, NOTHING, PASSES, Plan, StrokedFrame
-from rhmnet.tools.segment.project import Blobs, FolderBlobs, Project
+from rhmnet.tools.segment.edits import EditedStrokes
+from rhmnet.tools.segment.plan import BACKWARD, FORWARD, PASSES, Plan
+from rhmnet.tools.segment.project import Project
 from rhmnet.tools.segment.propagation import Propagation, Step
 from rhmnet.tools.segment.summary import best_frame
 from rhmnet.tracker import Tracker, settle_precision
@@ -68,47 +68,45 @@ class Advice(NamedTuple):
     reason: str
 
 
-class Session:
-    """Strokes on a video's frames, and its masks.
+class Session(EditedStrokes):
+    """A video, the strokes on it, and its masks.
 
     Strokes are edited by any thread at any time; `preview`, `run` and `work` belong to one. At rest
     masks are those of one run over the same strokes from scratch, whatever came before.
-
-    model: on its device. folder: keeps all of it, at any moment; None: kept in memory.
-    Raises InputError where the folder is another process's, another video's or not a project.
     """
 
     def __init__(
         self, source: Source, model: RHMNet, config: Config, folder: str | Path | None = None
     ) -> None:
-        self.source, self.folder = source, None if folder is None else Path(folder)
+        """model: on its device. folder: keeps all of it; None: one that goes with the session.
+
+        Raises InputError where the folder is another process's, another video's or no project.
+        """
         config = settle_precision(config, model.device)
-        size = network_size(source.size, config.test.short_side)
-        self._stack, blobs = ExitStack(), Blobs()
-        if self.folder is not None:
-            remedy = "close the other one, or name another folder"
-            self._stack.enter_context(alone_in(self.folder, remedy, 0.0))
-        try:
-            if self.folder is not None:
-                _claim(self.folder, source)
-                blobs = FolderBlobs(self.folder)
-            self._blobs, self._size = blobs, size
-            budget = config.test.snapshot_budget
-            name_of = source.frame_name
-            upsample = config.model.upsample_logits
-            self._project = Project(blobs, budget, model.device, source.size, name_of, upsample)
-            tracker, threshold = Tracker(model, config), config.model.refine_threshold[0]
-            base = _base(model, config)
-            self._engine = Propagation(tracker, source, self._project, size, threshold, base)
-            self._project.fits = self._engine.fits
-            self._project.load()
-            self._edits, self._strokes = Edits(source.size), {}
+        self.folder = None if folder is None else Path(folder)
+        with ExitStack() as stack:
+            place = self.folder
+            if place is None:
+                place = Path(stack.enter_context(TemporaryDirectory(prefix="rhmnet-")))
+            stack.enter_context(alone_in(place, "close it, or name another folder", 0.0))
+            base, threshold = _base(model, config), config.model.refine_threshold[0]
+            _claim(place, source, base)
+            self._size = network_size(source.size, config.test.short_side)
+            budget, upsample = config.test.snapshot_budget, config.model.upsample_logits
+            self._project = Project(
+                *(place, budget, model.device, source.size, source.frame_name, upsample)
+            )
+            tracker = Tracker(model, config)
+            self._engine = Propagation(
+                *(tracker, source, self._project, self._size, threshold, base)
+            )
+            self._project.load(self._engine.fits)
             self._previews: dict[int, tuple[int, np.ndarray]] = {}
             self._running = False
-            self._read_edits()
-        except BaseException:
-            self._stack.close()
-            raise
+            super().__init__(source, place / "edits.jsonl")
+            self.lock = self._engine.lock
+            self._changed()
+            self._stack = stack.pop_all()
 
     def __enter__(self) -> Session:
         return self
@@ -117,119 +115,20 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Give the folder free for others."""
+        """Give the folder free for others; without one, all is forgotten."""
         self._stack.close()
-
-    @property
-    def revision(self) -> int:
-        """The number of edits so far, undo and redo among them."""
-        return len(self._edits.log)
-
-    @property
-    def edits(self) -> list[dict[str, Any]]:
-        """All of them, as they are kept."""
-        with self._engine.lock:
-            return list(self._edits.log)
-
-    def standing(self, frame: int) -> list[dict[str, Any]]:
-        """The edits of a frame's strokes that were not undone, in order."""
-        with self._engine.lock:
-            return self._edits.standing(self._frame(frame))
-
-    @property
-    def objects(self) -> dict[int, str]:
-        """{number: name} of the objects, with strokes or without."""
-        with self._engine.lock:
-            return dict(self._edits.objects)
-
-    @property
-    def strokes(self) -> dict[int, np.ndarray]:
-        """{frame: uint8 [H, W]}: 0 none, 1..N objects, 255 background; frames without left out."""
-        with self._engine.lock:
-            return {frame: self._edits.maps[frame].copy() for frame in sorted(self._edits.maps)}
-
-    @property
-    def stroked(self) -> dict[int, list[int]]:
-        """{frame: objects with a stroke on it, 255 where background has one}, in order."""
-        with self._engine.lock:
-            return {
-                frame: [*one.objects, *([255] if (one.labels == 255).any() else [])]
-                for frame, one in sorted(self._strokes.items())
-            }
-
-    def strokes_on(self, frame: int) -> np.ndarray:
-        """The strokes on a frame, uint8 [H, W]."""
-        with self._engine.lock:
-            labels = self._edits.maps.get(self._frame(frame))
-        return np.zeros(self.source.size, np.uint8) if labels is None else labels.copy()
-
-    def add_strokes(
-        self, frame: int, labels: np.ndarray, note: Any = None, id: str | None = None
-    ) -> int:
-        """Paint strokes over those of a frame; returns the revision.
-
-        labels: uint8 [H, W] at the video's size: 0 as it was, 1..N objects, 255 background.
-        note: any JSON value, kept with the edit. id: an edit whose id came before is left out.
-        """
-        return self._edit({"edit": "strokes", "frame": frame, "runs": self._runs(labels)}, note, id)
-
-    def erase(self, frame: int, where: np.ndarray, note: Any = None, id: str | None = None) -> int:
-        """Take the strokes from some pixels of a frame. where: bool or uint8 [H, W]."""
-        runs = self._runs(where)
-        runs[::3] = [0] * len(runs[::3])
-        return self._edit({"edit": "erase", "frame": frame, "runs": runs}, note, id)
-
-    def clear(self, frame: int, note: Any = None, id: str | None = None) -> int:
-        """Take all strokes from a frame."""
-        return self._edit({"edit": "clear", "frame": frame}, note, id)
-
-    def add_object(
-        self, number: int | None = None, name: str = "", note: Any = None, id: str | None = None
-    ) -> int:
-        """Add an object without strokes; returns its number, by default the smallest free one."""
-        with self._engine.lock:
-            if id in self._edits.revisions:
-                return self._edits.log[self._edits.revisions[id] - 1]["object"]
-            if number is None:
-                number = next(n for n in range(1, 256) if n not in self._edits.objects)
-            self._edit({"edit": "add_object", "object": number, "name": name}, note, id)
-            return number
-
-    def rename_object(self, number: int, name: str, note: Any = None, id: str | None = None) -> int:
-        """Give an object another name."""
-        return self._edit({"edit": "rename_object", "object": number, "name": name}, note, id)
-
-    def delete_object(self, number: int, note: Any = None, id: str | None = None) -> int:
-        """Take an object away with its strokes on all frames."""
-        return self._edit({"edit": "delete_object", "object": number}, note, id)
-
-    def undo(self, id: str | None = None) -> int:
-        """Take back the last edit that stands; an edit itself."""
-        return self._edit({"edit": "undo"}, None, id)
-
-    def redo(self, id: str | None = None) -> int:
-        """Do again what was undone last, if no other edit came since."""
-        return self._edit({"edit": "redo"}, None, id)
-
-    @property
-    def can_undo(self) -> bool:
-        return self._edits.can_undo
-
-    @property
-    def can_redo(self) -> bool:
-        return self._edits.can_redo
 
     def mask(self, frame: int) -> Mask:
         """The newest that is known of a frame."""
         frame = self._frame(frame)
         state, plan, there = self.state(frame), self._engine.plan, self._project.there
-        with self._engine.lock:
+        with self.lock:
             preview = self._previews.get(frame)
         if state == "provisional" and preview is not None and preview[0] == self.revision:
             return Mask(preview[1], state, f"p{preview[0]}")
         if state == "provisional":
-            ways = [way for way in (FORWARD, BACKWARD) if self._is_told(plan, way)[frame]]
-            maps = self._project.get_maps(ways[0], frame, "cpu") if ways else None
+            ways = [way for way in (FORWARD, BACKWARD) if plan.is_told(way, there)[frame]]
+            maps = self._project.get_maps(ways[0], frame) if ways else None
             if maps is not None:
                 tag = f"{PASSES[ways[0]][0]}{plan.maps[ways[0], frame]:x}"
                 return Mask(self._engine.labels(maps, plan), state, tag)
@@ -240,12 +139,6 @@ class Session:
     def labels(self, frame: int) -> np.ndarray | None:
         """As `mask`: the labels alone."""
         return self.mask(frame).labels
-
-    def mask_path(self, frame: int) -> Path | None:
-        """Where a finished mask lies in the folder."""
-        if self.folder is None or self.state(frame) != "done":
-            return None
-        return self.folder / "masks" / f"{self.source.frame_name(frame)}.png"
 
     def state(self, frame: int) -> str:
         """`done`, `provisional` or `stale`; as in `Mask`."""
@@ -279,15 +172,15 @@ class Session:
     def doubt(self, frame: int) -> dict[int, float]:
         """Of each object seen on a frame's newest finished mask, 0 sure .. 1."""
         row = self._project.rows.get(self._frame(frame))
-        return {} if row is None else _doubts(row)
+        return {} if row is None else row.doubts()
 
     def statistics(self) -> tuple[np.ndarray, list[int]]:
         """float64 [T, 3, O]: area, mean probability, reliability, NaN where unknown; the objects.
 
         Of the newest finished masks.
         """
-        with self._engine.lock:
-            numbers, rows = sorted(self._edits.objects), dict(self._project.rows)
+        with self.lock:
+            numbers, rows = sorted(self._objects), dict(self._project.rows)
             table = np.full((self._engine.plan.count, 3, len(numbers)), np.nan)
         column = {number: index for index, number in enumerate(numbers)}
         for frame, row in rows.items():
@@ -316,7 +209,7 @@ class Session:
         None without a stroke on an object. `mask` gives it until a pass has told of the frame.
         """
         engine, frame = self._engine, self._frame(frame)
-        with engine.lock:
+        with self.lock:
             plan, revision = engine.plan, self.revision
         if not plan.frames_of:
             return None
@@ -328,7 +221,7 @@ class Session:
         finally:
             engine.go_back(kept)
         labels = engine.labels(tracked.maps, plan)
-        with engine.lock:
+        with self.lock:
             self._previews[frame] = revision, labels
             while len(self._previews) > _MOST_PREVIEWS:
                 del self._previews[next(iter(self._previews))]
@@ -379,7 +272,7 @@ class Session:
         if first is None or first in PASSES:
             return FORWARD if first is None else PASSES.index(first)
         frame = self._frame(first)
-        with self._engine.lock:
+        with self.lock:
             ahead = self._engine.runs(FORWARD)
         return BACKWARD if ahead and frame < ahead[0][0] else FORWARD
 
@@ -402,92 +295,41 @@ class Session:
         return tracked
 
     def _image(self, frame: int) -> np.ndarray:
-        return resize_image(self.source.frame(frame), self._size)
+        return resize_image(self.source.frame(frame).copy(), self._size)
 
-    def _edit(self, edit: dict[str, Any], note: Any, id: str | None) -> int:
-        """Add an edit: first to the disk, then here."""
-        engine = self._engine
-        with engine.lock:
-            if id is not None and id in self._edits.revisions:
-                return self._edits.revisions[id]
-            edit |= ({} if id is None else {"id": id}) | ({} if note is None else {"note": note})
-            self._edits.check(edit, engine.plan.count)
-            try:
-                line = json.dumps(edit)
-            except (TypeError, ValueError):
-                raise InputError(f"note={short(note)}: expected a value that JSON holds") from None
-            self._blobs.add_line("edits.jsonl", line, True)
-            self._take(json.loads(line))
-            engine.set_strokes(self._strokes)
-            return self.revision
-
-    def _take(self, edit: dict[str, Any]) -> None:
-        strokes = dict(self._strokes)
-        for frame in self._edits.add(edit):
-            strokes.pop(frame, None)
-            if frame in self._edits.maps:
-                strokes[frame] = StrokedFrame.of(self._edits.maps[frame])
-        self._strokes = strokes
-
-    def _read_edits(self) -> None:
-        name = f"{self.folder}/edits.jsonl"
-        for edit in parse_edits(self._blobs.lines("edits.jsonl"), name):
-            try:
-                self._edits.check(edit, self._engine.plan.count)
-            except InputError as error:
-                raise InputError(f"{name}: line {self.revision + 1}: {error}") from None
-            self._take(edit)
-        self._engine.set_strokes(self._strokes)
-
-    def _runs(self, labels: np.ndarray) -> list[int]:
-        labels = np.asarray(labels)
-        if labels.dtype not in (np.uint8, bool) or labels.shape != self.source.size:
-            raise InputError(
-                f"strokes of {labels.dtype} {list(labels.shape)}: expected uint8 "
-                f"{list(self.source.size)}, the video's size"
-            )
-        return runs_of(labels.astype(np.uint8))
-
-    def _frame(self, frame: Any) -> int:
-        count = self._engine.plan.count
-        if not isinstance(frame, (int, np.integer)) or not 0 <= frame < count:
-            raise InputError(f"frame {short(frame)}: expected one of 0..{count - 1}")
-        return int(frame)
-
-    def _is_told(self, plan: Plan, way: int) -> np.ndarray:
-        """bool [T]: the frames of which a pass has told what their masks need."""
-        there = self._project.there.maps[way]
-        return plan.used(way) & (plan.maps[way] == there) & (there != NOTHING)
+    def _changed(self) -> None:
+        self._engine.set_strokes(dict(self._stroked))
 
     def _states(self) -> np.ndarray:
         """int8 [T]: places in `_STATES`."""
-        with self._engine.lock:
+        with self.lock:
             plan, there = self._engine.plan, self._project.there
-            done = (plan.results == there.results) & (plan.results != NOTHING)
-            states = (self._is_told(plan, FORWARD) | self._is_told(plan, BACKWARD)).astype(np.int8)
+            told = [plan.is_told(way, there) for way in (FORWARD, BACKWARD)]
+            states = (told[0] | told[1]).astype(np.int8)
             for frame, (revision, _) in self._previews.items():
                 if revision == self.revision and frame < plan.count:
                     states[frame] = 1
-            states[done] = 2
+            states[plan.is_done(there)] = 2
         return states
 
 
 _STATES = ("stale", "provisional", "done")
 
 
-def _claim(folder: Path, source: Source) -> None:
+def _claim(folder: Path, source: Source, base: str) -> None:
     """Say in a folder which video it is of. Raises InputError where it is another's."""
     path, video = folder / "project.json", json.loads(json.dumps(source.identity()))
-    if not path.exists():
-        if (folder / "edits.jsonl").exists() or (folder / "masks").exists():
-            raise InputError(f"{folder}: holds files without a {path.name}; name another folder")
-        write_json(path, {"program": _PROGRAM, "video": video})
-        return
-    before = read_json(path, "what a session left")
-    if not isinstance(before, dict) or before.get("program") != _PROGRAM:
-        raise InputError(f"{path}: was not written by this program; name another folder")
-    if before.get("video") != video:
-        raise InputError(f"{folder}: belongs to another video; name another folder")
+    now, before = {"program": _PROGRAM, "video": video, "network": base}, None
+    if path.exists():
+        before = read_json(path, "what a session left")
+        if not isinstance(before, dict) or before.get("program") != _PROGRAM:
+            raise InputError(f"{path}: was not written by this program; name another folder")
+        if before.get("video") != video:
+            raise InputError(f"{folder}: belongs to another video; name another folder")
+    elif (folder / "edits.jsonl").exists() or (folder / "masks").exists():
+        raise InputError(f"{folder}: holds files without a {path.name}; name another folder")
+    if before != now:  # of another network all is computed again
+        write_json(path, now)
 
 
 def _base(model: RHMNet, config: Config) -> str:
@@ -499,12 +341,7 @@ def _base(model: RHMNet, config: Config) -> str:
     groups = to_dict(config)
     del groups["test"]["snapshot_budget"]
     what = [groups["model"], groups["data"]["crop_size"], groups["test"], model.device.type]
-    return f"{digest.hexdigest()} {json.dumps(what, sort_keys=True)}"
-
-
-def _doubts(row: Any) -> dict[int, float]:
-    pairs = zip(row.objects, row.probability, row.reliability, strict=True)
-    return {n: 1 - (p + r) / 2 for n, p, r in pairs if p is not None and r is not None}
+    return hashlib.sha256(f"{digest.hexdigest()} {json.dumps(what)}".encode()).hexdigest()
 
 
 def _ranges(chosen: np.ndarray) -> list[range]:
