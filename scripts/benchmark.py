@@ -7,6 +7,7 @@
     python scripts/benchmark.py --checkpoint small                        # what comes with it
     python scripts/benchmark.py --checkpoint model.pth.tar --compare \\
         --video dog.mp4 --scribble strokes.png --objects 1
+    python scripts/benchmark.py --session                                 # a correction's cost
 
 The unit is torchvision's ResNet (the configuration's), stem to layer3, eager, float32, on one frame
 padded to multiples of 16, timed in the same process. Weights and frames are random unless they are
@@ -55,10 +56,7 @@ from rhmnet.inputs import network_size
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS
 from rhmnet.runtime.command import CommandParser, run_command, whole
 from rhmnet.tools.segment.stroke_files import StrokeFileOptions, read_strokes
-from rhmnet.tools.segment.timing import describe_whole, whole_command
 
-DEMO = Path(__file__).resolve().parents[1] / "docs" / "demo"
-CLIP, STROKES = DEMO / "bottle.mp4", DEMO / "strokes"
 MOST_FRAMES = 32
 """Of a video: enough to fill the memory, few enough to hold."""
 
@@ -68,6 +66,12 @@ def main() -> None:
     if args.row:
         print(json.dumps(measure(args)))
         return
+    if args.session:
+        row = run_video("session", args, args.precision[0], "--frames", str(args.session))
+        for line in describe_session(row):
+            say(line)
+        write_json(args.json, {"machine": describe(args.device), "session": row})
+        return
     rows = []
     for size, precision, objects in itertools.product(args.size, args.precision, args.objects):
         rows.append(run_row(args, size, precision, objects))
@@ -75,8 +79,7 @@ def main() -> None:
     report = {"machine": describe(args.device), "frames": args.frames, "rows": rows}
     if args.checkpoint and args.device == "cpu" and not args.video:
         report["whole_command"] = [
-            whole_command(CLIP, STROKES, args.checkpoint, precision, args.overrides)
-            for precision in args.precision
+            run_video("whole", args, precision) for precision in args.precision
         ]
         print()
         for row in report["whole_command"]:
@@ -361,6 +364,38 @@ def run_row(args: argparse.Namespace, size: tuple[int, int], precision: str, obj
     return json.loads(done.stdout)
 
 
+def run_video(what: str, args: argparse.Namespace, precision: str, *more: str) -> dict:
+    """What `benchmark_video.py` finds."""
+    command = [sys.executable, str(Path(__file__).with_name("benchmark_video.py")), what]
+    command += [args.checkpoint or SMALL, precision, "--device", args.device, *more]
+    done = subprocess.run([*command, *args.overrides], capture_output=True, text=True)
+    if done.returncode:
+        raise InputError(f"{what}: {done.stderr.strip().splitlines()[-1].removeprefix('error: ')}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def describe_whole(row: dict) -> str:
+    """One line of what `whole_command` found."""
+    return (
+        f"whole command, {row['precision']}: {row['frames_per_second']:.1f} frames/s, "
+        f"{row['seconds']:.1f} s ({row['cpu_seconds']:.1f} s of processors), peak "
+        f"{row['peak_mb']:.0f} MB; beside tracking, in threads: reading {1000 * row['read']:.1f} "
+        f"ms, writing {1000 * row['write']:.1f} ms a frame"
+    )
+
+
+def describe_session(row: dict) -> list[str]:
+    """What a correction took, in lines."""
+    return [
+        f"full run of {row['frames']} frames: {row['full_steps']} steps, "
+        f"{row['full_seconds']:.1f} s",
+        f"a stroke in the middle: {row['steps']} steps, {row['seconds']:.1f} s",
+        f"its preview after {row['preview_seconds']:.2f} s, its frame's final mask "
+        f"{row['first_seconds']:.2f} s after the run begins",
+        f"kept on disk: {row['disk_mb']:.0f} MB",
+    ]
+
+
 def format_row(row: dict, header: bool) -> str:
     columns = {
         "size": row["size"],
@@ -420,6 +455,14 @@ def parse() -> argparse.Namespace:
         action="store_true",
         help="480x854 and 720x1280, 1, 3 and 8 objects, float32 and bfloat16, --growth 200, "
         "--compare",
+    )
+    parser.add_argument(
+        "--session",
+        nargs="?",
+        type=whole(4, 10**6),
+        const=1000,
+        metavar="N",
+        help="instead: a stroke in the middle of N frames (1000) against a full run",
     )
     parser.add_argument("--compare", action="store_true", help="check against the plain network")
     parser.add_argument("--json", default="benchmark.json", metavar="FILE")

@@ -12,6 +12,7 @@ from small import made_up_video, small_config, small_model
 
 import rhmnet
 from rhmnet.files.source import Source
+from rhmnet.tools.segment import Session
 from rhmnet.tools.segment.exports import CocoFile, ObjectMasks, OverlayVideo, export
 from rhmnet.tools.segment.results import Results
 from rhmnet.tools.segment.segment_command import track
@@ -66,3 +67,33 @@ def test_memory_of_a_long_video_is_that_of_a_short_one(
     print({**peaks, "end": peak})
     assert results.count_masks() == FRAMES
     assert peak < 1.05 * peaks["tracking"]
+
+
+@pytest.mark.slow
+def test_memory_of_a_long_session_is_that_of_a_short_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10,000 frames of a video file through a session in a folder, then a correction half-way."""
+    size = (32, 48)
+    images, scribble = made_up_video(8, *size, 2)
+    path = tmp_path / "long.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25, size[::-1])
+    for index in range(FRAMES):
+        writer.write(images[index % 8])
+    writer.release()
+    config = small_config("test.snapshot_budget=16777216")
+    with Session(Source(str(path)), small_model(config), config, tmp_path / "project") as session:
+        session.add_strokes(0, scribble)
+        peaks = []
+        for frame, _, _ in session.run():
+            if frame in (2 * EARLY, FRAMES - 1):
+                peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        assert session.done == [range(FRAMES)] and session.steps == FRAMES
+        session.add_strokes(FRAMES // 2, np.where(scribble == 1, 1, 0).astype(np.uint8))
+        assert session.pending < FRAMES + 200
+        assert next(session.run(first=FRAMES // 2))[0] == FRAMES // 2
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(peaks)
+    assert peaks[-1] < 1.05 * peaks[0]
+    snapshots = (tmp_path / "project" / "snapshots").rglob("*.bin")
+    assert sum(path.stat().st_size for path in snapshots) < 1.1 * (16 << 20)
