@@ -50,7 +50,8 @@ class Row(NamedTuple):
     def doubts(self) -> dict[int, float]:
         """Of each object that is seen, 0 sure .. 1."""
         table = zip(self.objects, self.probability, self.reliability, strict=True)
-        return {n: 1 - (p + r) / 2 for n, p, r in table if p is not None and r is not None}
+        seen = [(n, p, r) for n, p, r in table if p is not None and r is not None]
+        return {n: round(1 - (p + r) / 2, 5) for n, p, r in seen}
 
 
 class Project:
