@@ -50,8 +50,7 @@ class Row(NamedTuple):
     def doubts(self) -> dict[int, float]:
         """Of each object that is seen, 0 sure .. 1."""
         table = zip(self.objects, self.probability, self.reliability, strict=True)
-        seen = [(n, p, r) for n, p, r in table if p is not None and r is not None]
-        return {n: round(1 - (p + r) / 2, 5) for n, p, r in seen}
+        return {n: round(1 - (p + r) / 2, 5) for n, p, r in table if None not in (p, r)}
 
 
 class Project:
@@ -83,8 +82,9 @@ class Project:
         self._files: dict[tuple[int, int], np.uint64] = {}  # keys of what waits on disk
         self._told: set[int] = set()  # frames with a line in the statistics
         self._fresh: dict[tuple, Any] = {}  # what is being written
-        for name in (".", "masks", "waiting", "snapshots"):
-            remove_unfinished(folder / name, below=name != ".")
+        remove_unfinished(folder)
+        for name in ("masks", "waiting", "snapshots"):
+            remove_unfinished(folder / name, below=True)
 
     def load(self, fits: Callable[[At], bool]) -> None:
         """Find what an earlier process left; `there` must fit the video already.
@@ -258,14 +258,12 @@ class Project:
         write_bytes(self._folder / name, zlib.crc32(body).to_bytes(4, "little") + body)
 
     def _unpack(self, name: str) -> dict[str, Any] | None:
-        try:
+        with suppress(OSError), torch.serialization.safe_globals(STATE_CLASSES):
             data = (self._folder / name).read_bytes()
-        except OSError:
-            return None
-        if zlib.crc32(data[4:]) != int.from_bytes(data[:4], "little"):
-            return None
-        with torch.serialization.safe_globals(STATE_CLASSES):
-            return torch.load(io.BytesIO(data[4:]), map_location=self._device, weights_only=True)
+            if zlib.crc32(data[4:]) == int.from_bytes(data[:4], "little"):
+                file = io.BytesIO(data[4:])
+                return torch.load(file, map_location=self._device, weights_only=True)
+        return None
 
     def _listed(self, kind: str) -> list[tuple[tuple[int, int], np.uint64, int]]:
         """Pass and frame, key and bytes of files; of two, as a killed process leaves them, one."""
@@ -294,10 +292,9 @@ class Project:
         except (InputError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
             self.there.results[:] = NOTHING
             self.rows.clear()
-            return
-        self._told.add(frame)
-        if row is not None:
-            self.rows[frame] = row
+        else:
+            self._told.add(frame)
+            self.rows |= {} if row is None else {frame: row}
 
     def _tidy(self) -> None:
         """Leave out the lines that later ones replaced."""
