@@ -49,7 +49,7 @@ _SKIPPED = {"defs", "metadata", "title", "desc", "style", "namedview", "image", 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _PATH_TOKEN = re.compile(rf"[MLHVCSQTAZmlhvcsqtaz,\s]|{_NUMBER.pattern}")
 _TRANSFORM = re.compile(r"(?:matrix|translate|scale|rotate|skew[XY])\s*\([^)]*\)[\s,]*")
-_PIECES = 24  # of a curve, enough for one as long as an image's side
+_STEPS = np.arange(1, 25) / 24  # along a curve, enough for one as long as an image's side
 
 
 def read_davis(path: Path, size: Size | None = None) -> dict[int, Drawing]:
@@ -329,8 +329,8 @@ def flatten(data: str) -> list[np.ndarray]:
             if isinstance(part, Line | Close) or not getattr(part, "sweep", 1):  # an arc of no size
                 lines[-1].append(part.end)
             elif not isinstance(part, Move):
-                lines[-1] += [part.point(step / _PIECES) for step in range(1, _PIECES + 1)]
-        return [np.array([(point.x, point.y) for point in line], np.float64) for line in lines]
+                lines[-1] += part.npoint(_STEPS).tolist()
+        return [np.array([[x, y] for x, y in line], np.float64) for line in lines]
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"path data {data[:30]!r} is malformed") from error
 
