@@ -142,10 +142,10 @@ def parse_arguments() -> argparse.Namespace:
     parser = davis_parser(__doc__, small=True)
     add = parser.add_argument
     lengths, widths = [0.1, 0.25, 0.5, 0.75, 1.0], [2.0, 4.0, 7.0, 12.0, 20.0]
-    bounds = {field.name: field.metadata["bounds"] for field in dataclasses.fields(HandOptions)}
+    rules = {field.name: field.metadata["rule"] for field in dataclasses.fields(HandOptions)}
     for name, default in (("coverage", lengths), ("thickness", widths)):
         text = f"{MEANING[name]} (default: {' '.join(f'{v:g}' for v in default)})"
-        add(f"--{name}", type=Number(float, bounds[name]), nargs="*", default=default, help=text)
+        add(f"--{name}", type=Number(float, rules[name]), nargs="*", default=default, help=text)
     add("--draws", type=whole(1, 100), default=3, help="sets drawn of each kind (default 3)")
     add("--seed", type=whole(0, MOST_SEED), default=0, help="of the drawn strokes (default 0)")
     return parse(parser)
