@@ -5,7 +5,7 @@ statistics.jsonl         one line a finished mask, with its key; before a mask i
                          takes the earlier word back
 waiting/, snapshots/     what each pass said of the frames, states of the tracker, by their keys
 
-All of it can be computed again. What is damaged is, as what is missing.
+All of it can be computed again, and what is damaged or missing is.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from rhmnet.config import Config
 from rhmnet.errors import InputError
 from rhmnet.files.images import read_labels, write_mask
 from rhmnet.files.reading import parse_json
+from rhmnet.files.source import Source
 from rhmnet.files.writing import add_line, remove, remove_unfinished, torch_bytes, write_bytes
 from rhmnet.segmentation_head import entire_target
 from rhmnet.structures import FrameMaps, Geometry, TrackedFrame
@@ -56,26 +58,17 @@ class Row(NamedTuple):
 class Project:
     """The engine's `Store` of a session. Reading is for any thread.
 
-    folder: is made. budget: bytes of the tracker's states. device: where the network is. size: H, W
-    of the video. name_of: a frame's name. upsample: `model.upsample_logits`.
+    folder: is made. device: where the network is.
     """
 
     keeps_all = True
 
-    def __init__(
-        self,
-        folder: Path,
-        budget: int,
-        device: torch.device,
-        size: tuple[int, int],
-        name_of: Callable[[int], str],
-        upsample: bool,
-    ) -> None:
+    def __init__(self, folder: Path, source: Source, config: Config, device: torch.device) -> None:
         self.there, self.snapshots = There(), {}
         self.rows: dict[int, Row] = {}
-        self._folder, self._budget, self._device = folder, budget, device
+        self._folder, self._source, self._device = folder, source, device
+        self._budget, self._upsample = config.test.snapshot_budget, config.model.upsample_logits
         self._statistics = folder / "statistics.jsonl"
-        self._size, self._name_of, self._upsample = size, name_of, upsample
         self._lock = RLock()
         self._bytes: dict[tuple[int, int], int] = {}  # of each state
         self._state_bytes = 0  # of the last one
@@ -143,7 +136,7 @@ class Project:
             return fresh[1]
         with suppress(InputError):
             labels = read_labels(self._mask(frame))
-            if labels.shape == self._size:
+            if labels.shape == self._source.size:
                 return labels
         with self._lock:
             if ("mask", frame) not in self._fresh:
@@ -184,27 +177,31 @@ class Project:
             self._bytes.pop(place, None)
 
     def _thin(self, newest: At) -> list[tuple[tuple[int, int], np.uint64]]:
-        """Forget states until the budget holds: those of other strokes, then where they lie close.
+        """Where the budget is spent, forget a tenth: of other strokes, then where states lie close.
 
         The newest one, from which its pass goes on, stays.
         """
-        gone = []
-        while sum(self._bytes.values()) > self._budget and len(self._bytes) > 1:
-            places = [p for p in self._bytes if p != (newest.way, newest.frame)]
-            place = min(places, key=self._gap)
-            gone.append((place, self.snapshots.pop(place)))
-            del self._bytes[place]
+        gone, spent = [], sum(self._bytes.values())
+        most = self._budget if spent <= self._budget else 0.9 * self._budget
+        while spent > most and len(self._bytes) > 1:
+            beside = set()  # neighbours do not go at once
+            for _, place, neighbours in self._gaps((newest.way, newest.frame)):
+                if spent > most and place not in beside:
+                    gone.append((place, self.snapshots.pop(place)))
+                    spent -= self._bytes.pop(place)
+                    beside.update(neighbours)
         return gone
 
-    def _gap(self, place: tuple[int, int]) -> int:
-        """Frames between the states before and after one: what a pass may have to do again."""
-        way, frame = place
-        if not self._fits(At(way, frame, self.snapshots[place])):
-            return -1
-        frames = [f for w, f in self.snapshots if w == way]
-        before = max((f for f in frames if f < frame), default=-1)
-        after = min((f for f in frames if f > frame), default=len(self.there.results))
-        return after - before
+    def _gaps(self, but: tuple[int, int]) -> list[tuple[int, tuple[int, int], tuple]]:
+        """Frames between the neighbours of each state, -1 of other strokes', and these."""
+        found = []
+        for way in range(len(PASSES)):
+            kept = {f: self._fits(At(w, f, k)) for (w, f), k in self.snapshots.items() if w == way}
+            fit = [-1, *sorted(f for f in kept if kept[f]), len(self.there.results)]
+            found += [(-1, (way, f), ()) for f in kept if not kept[f]]
+            for a, b, c in zip(fit, fit[1:], fit[2:], strict=False):
+                found.append((c - a, (way, b), ((way, a), (way, c))))
+        return sorted(one for one in found if one[1] != but)
 
     def _write_maps(self, way: int, frame: int, key: np.uint64, tracked: TrackedFrame) -> None:
         try:
@@ -303,7 +300,7 @@ class Project:
         write_bytes(self._statistics, "".join(lines).encode())
 
     def _mask(self, frame: int) -> Path:
-        return self._folder / "masks" / f"{self._name_of(frame)}.png"
+        return self._folder / "masks" / f"{self._source.frame_name(frame)}.png"
 
 
 def _line(frame: int, key: np.uint64, row: Row) -> str:

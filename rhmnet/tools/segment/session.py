@@ -92,10 +92,7 @@ class Session(EditedStrokes):
             base, threshold = _base(model, config), config.model.refine_threshold[0]
             _claim(place, source, base)
             self._size = network_size(source.size, config.test.short_side)
-            budget, upsample = config.test.snapshot_budget, config.model.upsample_logits
-            self._project = Project(
-                *(place, budget, model.device, source.size, source.frame_name, upsample)
-            )
+            self._project = Project(place, source, config, model.device)
             tracker = Tracker(model, config)
             self._engine = Propagation(
                 *(tracker, source, self._project, self._size, threshold, base)
