@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rhmnet.data.davis import DavisFolder
-from rhmnet.data.youtube import YoutubeFolder, appearances_of, open_youtube_vos
+from rhmnet.data.youtube import YoutubeFolder, YoutubeVos, appearances_of
 from rhmnet.errors import InputError
 from rhmnet.files.images import read_labels
 from rhmnet.files.names import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, list_files, list_folders
@@ -241,7 +241,7 @@ def _check_appearances(root: Path, frames: Path | None, report: Report) -> None:
     row = report.add_row("Youtube-VOS valid")
     tree = YoutubeFolder(root)
     try:
-        valid = open_youtube_vos(root, "val")
+        valid = YoutubeVos(root, "valid")
         appear = {video: appearances_of(valid.objects(video)[0]) for video in valid.names()}
     except InputError as error:
         meta = tree.meta("valid")
