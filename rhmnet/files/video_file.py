@@ -12,40 +12,113 @@ from __future__ import annotations
 import bisect
 import hashlib
 import itertools
-import os
 import threading
 import zlib
 from array import array
 from collections.abc import Generator
-from dataclasses import dataclass
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
 
 from rhmnet.errors import InputError
 
-_MARGINS = (0, 16, 128)
-"""How many frames before the wanted one a seek aims, in turn, until one proves right."""
-_NEAR = 32
-"""Frames over which reading on is not slower than a seek, which begins at a key frame."""
-_SAME_TIME = 0.01  # milliseconds
+_KEYS_BACK = (0, 1, 4)
+"""At which key frame before the wanted frame a seek aims, in turn, until one proves right."""
+_NEAR = 16
+"""Frames that are sooner decoded than a seek's pipeline is full again."""
+_TURNS = {
+    90: cv2.ROTATE_90_COUNTERCLOCKWISE,
+    180: cv2.ROTATE_180,
+    270: cv2.ROTATE_90_CLOCKWISE,
+}
 _HEAD_AND_TAIL = 1 << 20  # bytes that tell a video from another
 
 
-@dataclass
 class _Place:
-    """A position in an open file."""
+    """A position in an open file. Raises InputError where there is no video in it."""
 
-    capture: cv2.VideoCapture
-    index: int = -1
-    """The frame that was grabbed last."""
-    in_order: bool = True
-    """All frames before it were grabbed, from the beginning."""
+    def __init__(self, path: Path) -> None:
+        self.index = -1
+        """The frame that was grabbed last."""
+        self.in_order = True
+        """All frames before it were grabbed, from the beginning."""
+        try:
+            # absolute: to ffmpeg a colon in a relative name is a protocol
+            self._file = av.open(str(path.absolute()))
+        except (av.error.FFmpegError, OSError) as error:
+            raise _cannot_open(path, str(error)) from None
+        if not self._file.streams.video or self._file.streams.video[0].codec_context is None:
+            raise _cannot_open(path, "no video in it, or of a kind that this ffmpeg lacks")
+        self.stream = self._file.streams.video[0]
+        self.stream.thread_type = "AUTO"
+        self._frames = self._decode()
+        self._frame: av.VideoFrame | None = None
+
+    def seek(self, time: int) -> None:
+        """Go to a key frame at or before a time, or so; `index` is not known then."""
+        self.in_order, self.index = False, -1
+        try:
+            self._file.seek(time, stream=self.stream, backward=True)
+        except av.error.FFmpegError:
+            self._frames = iter(())
+        else:
+            self._frames = self._decode()
+
+    def grab(self) -> bool:
+        """Decode the next frame; False at the end."""
+        self._frame = next(self._frames, None)
+        return self._frame is not None
+
+    @property
+    def time(self) -> int | None:
+        """Of the grabbed frame, in the stream's unit."""
+        return self._frame.pts
+
+    @property
+    def at_key(self) -> bool:
+        return self._frame.key_frame
+
+    def retrieve(self, reformatter: VideoReformatter) -> np.ndarray:
+        """The grabbed frame, uint8 [H, W, 3] RGB, turned as the file says.
+
+        Made as OpenCV makes it, bicubic, by way of BGR, in the primaries and transfer of BT.709, it
+        has the same bits, but where frames are interlaced: OpenCV 5.0 gives no picture there.
+        """
+        image = reformatter.reformat(
+            self._frame,
+            format="bgr24",
+            interpolation=Interpolation.BICUBIC,
+            dst_color_primaries=ColorPrimaries.BT709,
+            dst_color_trc=ColorTrc.BT709,
+        ).to_ndarray()
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        turn = _TURNS.get(self._frame.rotation % 360)
+        return image if turn is None else cv2.rotate(image, turn)
+
+    def announced(self) -> tuple[int, float]:
+        """Frames and frames per second that the file announces; 0 where it does not."""
+        fps = float(self.stream.average_rate or self.stream.guessed_rate or 0)
+        seconds = (self._file.duration or 0) / av.time_base
+        return self.stream.frames or int(seconds * fps + 0.5), fps
+
+    def _decode(self) -> Generator[av.VideoFrame, None, None]:
+        packets = self._file.demux(self.stream)
+        while True:
+            try:
+                yield from next(packets).decode()
+            except StopIteration:
+                return
+            except av.error.InvalidDataError:  # of one packet: what comes after may be whole
+                continue
+            except av.error.FFmpegError:
+                return
 
 
 class VideoFile:
-    """A reader (see `Source`) of one file that OpenCV reads. Turned as the file says.
+    """A reader (see `Source`) of one file that ffmpeg reads. Turned as the file says.
 
     May be read in several threads at once. Raises InputError for a file that cannot be opened or
     has no frame, or frames of several sizes.
@@ -58,19 +131,21 @@ class VideoFile:
         self.note: str | None = None
         self._path = path
         self._lock = threading.Lock()  # of what follows
-        self._times = array("d")  # milliseconds, of all frames read in order so far
-        self._checksums = array("L")
+        self._times = array("q")  # in the stream's unit, of all frames read in order so far
+        self._checksums = array("L")  # of their pixels
+        self._keys = array("L")  # those among them that are key frames
         self._times_tell = True  # every frame has a time of its own, later than the one before
         self._ended = False
         self._front: _Place | None = None  # idle, on the frame noted last
         self._spare: _Place | None = None  # idle, anywhere else
-        place = self._open()
-        found, image = place.capture.read()
-        if not found:
+        place = _Place(path)
+        if not place.grab():
             raise InputError(f"{path}: no frame of it can be read; replace the file")
-        self.size = image.shape[:2]
-        self._announced = int(place.capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self._announced_fps = place.capture.get(cv2.CAP_PROP_FPS)
+        self._converting = threading.Lock()
+        self._reformatter = VideoReformatter()  # one: its tables take seconds for HDR
+        self.size = place.retrieve(self._reformatter).shape[:2]
+        self._announced, self._announced_fps = place.announced()
+        self._unit = place.stream.time_base
 
     def count(self) -> int | None:
         """Frames read, once all are; before, what the file announces."""
@@ -88,7 +163,7 @@ class VideoFile:
     def fps(self) -> float | None:
         """The mean rate, for which all is read; else what the file announces."""
         if self.count_exactly() > 1 and self._times[-1] > self._times[0]:
-            return 1000 * (len(self._times) - 1) / (self._times[-1] - self._times[0])
+            return float((len(self._times) - 1) / ((self._times[-1] - self._times[0]) * self._unit))
         return self._announced_fps if self._announced_fps > 0 else None
 
     def read(self, begin: int, end: int | None = None) -> Generator[np.ndarray, None, None]:
@@ -99,7 +174,7 @@ class VideoFile:
                 place, image = self._reach(place, index)
                 if image is None:
                     return
-                yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+                yield image
         finally:
             self._leave(place)
 
@@ -107,7 +182,7 @@ class VideoFile:
         return file_identity(self._path)
 
     def _reach(self, place: _Place | None, index: int) -> tuple[_Place, np.ndarray | None]:
-        """Frame `index`, BGR, and the place on it; None where the file ends before it."""
+        """Frame `index` and the place on it; None where the file ends before it."""
         if index < len(self._times):
             for sought in self._candidates(place, index):
                 image = self._read_on(sought, index)
@@ -119,42 +194,42 @@ class VideoFile:
             self._leave(place)
             place = self._take(index)
         if place is None or not place.in_order or place.index >= index:
-            place = self._open()
+            place = _Place(self._path)
         return place, self._read_on(place, index)
 
     def _candidates(self, place: _Place | None, index: int) -> Generator[_Place, None, None]:
         """Places at or before a noted frame, none of them proven: the one at hand, then seeks."""
-        if place is not None and place.index < index <= place.index + _NEAR:
+        key = bisect.bisect_right(self._keys, index) - 1
+        near = self._keys[key] - _NEAR if key >= 0 else -1
+        if place is not None and near <= place.index < index:
             yield place
-        if index < _NEAR or not self._times_tell or self._announced_fps <= 0:
+        if not self._times_tell:
             return
         if place is None or place.in_order:
-            place = self._open()
-        for margin in _MARGINS:
-            self._seek(place, max(0, index - margin))
+            place = _Place(self._path)
+        for back in _KEYS_BACK:
+            if key - back <= 0:  # the beginning, where reading in order needs no proof
+                return
+            self._seek(place, self._keys[key - back])
             if 0 <= place.index <= index:
                 yield place
 
     def _seek(self, place: _Place, index: int) -> None:
         """Aim at a noted frame; the time of the frame grabbed then tells which one it is."""
-        seconds = (self._times[index] - self._times[0]) / 1000
-        place.capture.set(cv2.CAP_PROP_POS_FRAMES, round(seconds * self._announced_fps))
-        place.in_order, place.index = False, -1
-        if place.capture.grab():
-            time = place.capture.get(cv2.CAP_PROP_POS_MSEC)
-            with self._lock:
-                here = bisect.bisect_left(self._times, time - _SAME_TIME)
-                if here < len(self._times) and abs(self._times[here] - time) <= _SAME_TIME:
-                    place.index = here
+        place.seek(self._times[index])
+        if place.grab() and place.time is not None:
+            here = bisect.bisect_left(self._times, place.time)
+            if here < len(self._times) and self._times[here] == place.time:
+                place.index = here
 
     def _read_on(self, place: _Place, index: int) -> np.ndarray | None:
-        """Frame `index`, BGR, at or after a place; None if it cannot be had from there.
+        """Frame `index`, at or after a place; None if it cannot be had from there.
 
         What is read in order for the first time is noted.
         """
         image = None if place.index < index else self._retrieve(place)
         while place.index < index:
-            if not place.capture.grab():
+            if not place.grab():
                 if place.in_order:
                     self._end(place.index + 1)
                 return None
@@ -167,28 +242,31 @@ class VideoFile:
         return image
 
     def _retrieve(self, place: _Place) -> np.ndarray | None:
-        """The grabbed frame, uint8 [H, W, 3] BGR; None if it is none of these after a seek."""
-        found, image = place.capture.retrieve()
-        if found and image.shape[:2] == self.size:
+        """The grabbed frame, uint8 [H, W, 3] RGB; None if it is none of these after a seek."""
+        with self._converting:
+            image = place.retrieve(self._reformatter)
+        if image.shape[:2] == self.size:
             return image
         if not place.in_order:
             return None
-        if not found:
-            raise self._changed(place.index)
         raise InputError(
             f"{self._path}: frame {place.index} has {image.shape[1]}x{image.shape[0]} pixels, "
             f"those before {self.size[1]}x{self.size[0]}; cut the video there"
         )
 
     def _note(self, place: _Place, image: np.ndarray) -> None:
-        time, checksum = place.capture.get(cv2.CAP_PROP_POS_MSEC), zlib.crc32(image)
+        checksum = zlib.crc32(image)
         with self._lock:
             if place.index != len(self._times):  # another thread was faster
                 return
-            if self._times and time - self._times[-1] <= 2 * _SAME_TIME:
+            last = self._times[-1] if self._times else None
+            time = place.time
+            if time is None or (last is not None and time <= last):
                 self._times_tell = False
+            if place.at_key:
+                self._keys.append(place.index)
             self._checksums.append(checksum)
-            self._times.append(time)
+            self._times.append(last or 0 if time is None else time)
 
     def _end(self, count: int) -> None:
         """Reading in order ended after `count` frames."""
@@ -227,16 +305,11 @@ class VideoFile:
             "file being written? Try again with a whole copy"
         )
 
-    def _open(self) -> _Place:
-        # absolute: to ffmpeg a colon in a relative name is a protocol; bytes: not all are UTF-8;
-        # ffmpeg alone: another backend takes digits in a name for the numbers of images
-        capture = cv2.VideoCapture(os.fsencode(self._path.absolute()), cv2.CAP_FFMPEG)
-        if not capture.isOpened():
-            raise InputError(
-                f"{self._path}: cannot be opened as a video (cut off, or of a kind that OpenCV's "
-                "ffmpeg lacks); replace it, or name a folder of its frames"
-            )
-        return _Place(capture)
+
+def _cannot_open(path: Path, why: str) -> InputError:
+    return InputError(
+        f"{path}: cannot be opened as a video ({why}); replace it, or name a folder of its frames"
+    )
 
 
 def file_identity(path: Path) -> dict[str, object]:

@@ -188,7 +188,7 @@ class OverlayVideo(Export):
         with ExitStack() as files:
             partial = files.enter_context(replacing(self._path))
             code = cv2.VideoWriter_fourcc(*CODECS[self._path.suffix[1:]])
-            self._name = os.fsencode(partial.absolute())  # as VideoFile opens them
+            self._name = os.fsencode(partial.absolute())
             size = self._size[::-1]
             with _silence():  # it prints that webm has no such tag, and writes it all the same
                 self._video = cv2.VideoWriter(
