@@ -498,6 +498,26 @@ def test_damaged_and_missing_files_are_computed_again(
         np.testing.assert_array_equal(masks(session), before)
 
 
+def test_a_full_disk_ends_a_run_and_loses_nothing(
+    session: Session,
+    video: tuple[Source, np.ndarray],
+    model: RHMNet,
+    fill_disk: Callable[..., list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session.add_strokes(2, only(video[1], 1, 255))
+    fill_disk(200_000)
+    with pytest.raises(InputError, match="make room"):
+        list(session.run())
+    with pytest.raises(InputError, match="make room"):
+        session.clear(2)
+    assert session.revision == 1 and session.stroked == {2: [1, 255]}
+    monkeypatch.undo()
+    assert session.pending > 0
+    list(session.run())
+    assert np.array_equal(masks(session), from_scratch(session, model, session.folder.parent / "c"))
+
+
 KILLED = """
 import sys, numpy as np
 sys.path.insert(0, sys.argv[1])
