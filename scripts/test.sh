@@ -14,5 +14,9 @@ prepare_environment dev
 echo "== ruff"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
+if [ -z "${CHROMIUM:-}" ] && ! command -v chromium chromium-browser google-chrome >/dev/null; then
+  echo "== no Chromium: the canvas is not tested in a browser; on Debian: apt-get install chromium," \
+    "elsewhere CHROMIUM=/path/to/it"
+fi
 echo "== pytest"
 exec "$PYTHON" -m pytest --durations=5 "$@"
