@@ -27,9 +27,9 @@ from rhmnet.runtime.command import CommandParser, run_command, whole
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "docs" / "demo"
-STROKED, SHOWN = 62, 96
+STROKED, SHOWN = 62, 72
 NAMES = {1: "right bottle", 2: "second bottle", 3: "arm"}
-COLOURS = 192
+COLOURS = 256
 """Of the picture: so many keep it small and look alike."""
 
 
@@ -41,7 +41,7 @@ def main() -> None:
         raise InputError("no Chromium: apt-get install chromium, or name one: CHROMIUM=/path/to/it")
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "rhmnet", "canvas", "--demo", "--no-browser", "--port"]
-        command += ["0", "--project", folder]
+        command += ["0", "--project", str(args.project or folder)]
         server = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE)
         try:
             link = next(
@@ -71,25 +71,32 @@ def photograph(chromium: str, link: str, args: argparse.Namespace) -> bytes:
         page.set_default_timeout(1000 * 1200)
         page.goto(link)
         go_to(page, STROKED)
-        page.locator("#import-panel summary").click()
-        page.locator("#import").set_input_files(DEMO / "strokes" / f"{STROKED}.png")
-        page.locator("#notice-close").click()
-        page.locator("#import-panel summary").click()
-        for number, name in NAMES.items():
-            page.get_by_label(f"Name of object {number}").fill(name)
-            page.get_by_label(f"Name of object {number}").press("Enter")
-            page.locator("#saved.safe").wait_for()
-        page.locator("#run").click()
+        if page.locator("#undo").is_disabled():  # a new project
+            draw(page)
+            page.locator("#run").click()
         page.get_by_text("120 of 120 frames done").wait_for()
         page.locator("#stage").focus()
-        page.keyboard.press("1")
         go_to(page, args.frame)
+        page.locator("#stage").focus()
+        page.keyboard.press("2")
         page.locator("#stage[data-mask=done]").wait_for()
         page.mouse.move(620, 220)
         page.wait_for_timeout(1000)
         data = page.screenshot()
         browser.close()
     return data
+
+
+def draw(page) -> None:
+    """Bring strokes in, and name their objects."""
+    page.locator("#import-panel summary").click()
+    page.locator("#import").set_input_files(DEMO / "strokes" / f"{STROKED}.png")
+    page.locator("#notice-close").click()
+    page.locator("#import-panel summary").click()
+    for number, name in NAMES.items():
+        page.get_by_label(f"Name of object {number}").fill(name)
+        page.get_by_label(f"Name of object {number}").press("Enter")
+        page.locator("#saved.safe").wait_for()
 
 
 def go_to(page, frame: int) -> None:
@@ -108,6 +115,7 @@ def parse() -> argparse.Namespace:
     add("--width", type=whole(320, 7680), default=1280, help="of the window, pixels (default 1280)")
     add("--height", type=whole(320, 4320), default=800, help="likewise (default 800)")
     add("--frame", type=whole(0, 119), default=SHOWN, help=f"to look at (default {SHOWN})")
+    add("--project", type=Path, metavar="DIR", help="to keep what is computed for a next picture")
     add("--dark", action="store_true", help="as with the system's dark colours")
     return parser.parse_args()
 

@@ -196,7 +196,8 @@ class Session(EditedStrokes):
         labels = self._project.labels(frame)
         rows, columns = np.nonzero(labels == number)
         middle = len(rows) // 2
-        place = int(columns[middle]), int(rows[middle])
+        # of fewer pixels than the network's, none may be left at the video's size
+        place = (int(columns[middle]), int(rows[middle])) if len(rows) else None
         doubt = self.doubt(frame)[number]
         return Advice(frame, number, place, f"object {number} is in doubt there ({doubt:.2f})")
 

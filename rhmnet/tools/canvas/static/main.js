@@ -103,6 +103,7 @@ on("server-edit", (message) => {
 });
 on("server-progress", (message) => {
   if (!state.project) return;
+  if (state.project.running && !message.running) loadDoubt();
   for (const key of STANDING) if (message[key] !== undefined) state.project[key] = message[key];
   tell("progress");
 });

@@ -53,11 +53,12 @@ function row(object) {
   } else {
     const field = document.createElement("input");
     field.className = "name";
-    field.value = name;
+    field.value = field.defaultValue = name;
     field.maxLength = 80;
     field.readOnly = !mayEdit();
     field.setAttribute("aria-label", `Name of object ${number}`);
     field.addEventListener("focus", () => select(number));
+    field.addEventListener("keydown", (event) => event.key === "Enter" && element("stage").focus());
     field.addEventListener("change", () => {
       const wanted = field.value.trim();
       if (!wanted || wanted === name) return void (field.value = name);
@@ -89,16 +90,30 @@ function confirmDelete({ number, name }) {
 }
 
 let drawn = "";
+
+// Bring the list up to date. It is built anew only where objects differ: a name may be half typed.
 function show() {
   if (!state.project) return;
-  const now = JSON.stringify([state.project.objects, state.object, mayEdit(), state.project.id]);
-  if (now === drawn) return;
+  const now = JSON.stringify([state.project.objects, mayEdit(), state.project.id]);
+  if (now !== drawn) build();
   drawn = now;
-  const focused = document.activeElement?.closest?.("#objects li")?.dataset.number;
-  const at = focused && [...document.activeElement.parentElement.children].indexOf(document.activeElement);
+  for (const line of list.children) {
+    line.firstElementChild.setAttribute("aria-pressed", String(Number(line.dataset.number) === state.object));
+  }
+}
+
+function build() {
+  const before = document.activeElement;
+  const number = before?.closest?.("#objects li")?.dataset.number;
+  const at = number && [...before.parentElement.children].indexOf(before);
   list.replaceChildren(...state.project.objects.map(row));
-  if (focused) list.querySelector(`li[data-number="${focused}"]`)?.children[at]?.focus();
   element("add-object").disabled = !mayEdit();
+  const after = number && list.querySelector(`li[data-number="${number}"]`)?.children[at];
+  if (!after) return;
+  after.focus();
+  if (!before.matches("input") || before.value === before.defaultValue) return;
+  after.value = before.value;
+  after.setSelectionRange(before.selectionStart, before.selectionEnd);
 }
 
 element("add-object").addEventListener("click", addObject);
