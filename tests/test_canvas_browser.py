@@ -12,10 +12,8 @@ import pytest
 from canvas_browser import (
     CHROMIUM,
     FRAMES,
-    HEIGHT,
     NO_BROWSER,
     REQUIRED,
-    WIDTH,
     Hand,
     Served,
     Watched,
@@ -121,7 +119,7 @@ def test_the_same_stroke_is_the_same_map_at_any_zoom(
     served: Served, tab: Callable[..., Any]
 ) -> None:
     line, maps = [(52, 34), (60, 41), (68, 44)], []
-    for frame, (ratio, zoom) in enumerate([(1, 1), (1, 4), (2, 1), (2, 4), (1.5, 2)]):
+    for frame, (ratio, zoom) in enumerate([(1, 1), (1, 4), (2, 4), (1.5, 2)]):
         hand = Hand(tab(device_scale_factor=ratio), served.link)
         hand.open("zoom") if frame == 0 else hand.begin()
         if frame:
@@ -259,11 +257,13 @@ def test_objects_are_named_locked_hidden_and_deleted(
     hand.until(lambda: (strokes(served, 0) == 1).any())
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("scheme", "sizes"),
+    [("light", ((1280, 800), (820, 1180))), ("dark", ((1920, 1080), (1024, 768)))],
+)
 def test_all_is_labelled_reachable_and_readable(
-    served: Served, tab: Callable[..., Any], scheme: str
+    served: Served, tab: Callable[..., Any], scheme: str, sizes: tuple[tuple[int, int], ...]
 ) -> None:
-    sizes = ((1280, 800), (1920, 1080), (820, 1180), (1024, 768))
     for width, height in sizes:
         page = tab(color_scheme=scheme, viewport={"width": width, "height": height})
         hand = Hand(page, served.link)
@@ -381,4 +381,3 @@ def test_ten_thousand_frames(tab: Callable[..., Any], tiny: Path, tmp_path: Path
         hand.until(lambda: hand.view()["shown"] == 9989)
         hand.draw((5, 5), (40, 20))
         assert served.project["stroked"] == {"9989": [1]}
-        assert HEIGHT < WIDTH
