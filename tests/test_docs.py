@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
     *("README.md", "CONTRIBUTING.md", "checkpoints/README.md", "docs/method.md", "docs/code.md"),
     *("docs/small_network.md", "docs/performance.md", "docs/segment.md", "docs/scribbles.md"),
+    "docs/canvas.md",
 )
 PLACES = ("", "rhmnet/", "rhmnet/data/", "rhmnet/training/", "rhmnet/evaluation/", "scripts/")
 
