@@ -52,9 +52,7 @@ def main() -> None:
             server.terminate()
             server.communicate()
     picture = Image.open(io.BytesIO(data)).convert("RGB")
-    write_picture(
-        args.out, picture.quantize(COLOURS, dither=Image.Dither.NONE), "PNG", optimize=True
-    )
+    write_picture(args.out, picture.quantize(COLOURS), "PNG", optimize=True)
     say(f"wrote {args.out}: {args.out.stat().st_size // 1000} kB")
 
 
