@@ -564,5 +564,9 @@ def test_several_videos_are_listed_and_opened(network: Path, tmp_path: Path) -> 
         assert told["project"]["revision"] == 0 and told["videos"][0]["saved"]
         assert one.post("/api/open", video=2).status == 400
         assert one.post("/api/open", video=0).json["project"]["stroked"] == {"0": [1]}
+        one.run_to_the_end()
+        one.post("/api/open", video=1)
+        one.post("/api/open", video=0)  # what would help is known at once
+        wait_for(lambda: one.get("/api/project").json["project"]["next"])
         with pytest.raises(InputError):
             one.workspace.open(5)

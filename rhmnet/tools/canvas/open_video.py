@@ -14,7 +14,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -285,6 +285,9 @@ class OpenVideo:
     # the thread's own
 
     def _work(self) -> None:
+        with suppress(InputError):  # whatever it is, a run will tell
+            if self.session.stroked and not self.session.pending:
+                self._advise()
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: self._closing or self.running or self._wanted)
@@ -327,11 +330,14 @@ class OpenVideo:
                     self._preview()
                 if not self.running:
                     break
+        self._advise()
+        self.running = self.running and self.session.pending > 0
+        self._tell_progress()
+
+    def _advise(self) -> None:
         advice = self.session.next_stroke()
         self._advice = {**advice._asdict(), "enough": advice.frame is None}
-        self.running = self.running and self.session.pending > 0
         self._publish({"type": "next", **self._advice})
-        self._tell_progress()
 
     def _retag(self, frame: int) -> dict[str, Any]:
         self._tags[frame] = f"{self._boot}.{next(self._count)}"
