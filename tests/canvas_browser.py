@@ -104,6 +104,7 @@ class Hand:
 
     def open(self, name: str) -> Hand:
         """Choose a video on the start page."""
+        self.page.locator("#start:not([hidden]), #work:not([hidden])").first.wait_for()
         if self.page.locator("#start").is_hidden():
             self.page.locator("#all-videos").click()
         self.page.get_by_role("button", name=name, exact=True).click()
