@@ -243,9 +243,14 @@ def test_where_a_stroke_helps_most(tmp_path: Path) -> None:
     assert found["frames"][20]["objects"]["2"]["reliability"] is None
 
 
-def test_the_example_of_the_documentation_runs() -> None:
+def examples_of_the_documentation() -> list[str]:
+    """The code of docs/python.md: a tracker's, then a session's."""
     text = (ROOT / "docs" / "python.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_example_of_the_documentation_runs() -> None:
+    code, _ = examples_of_the_documentation()
     assert len(code.splitlines()) <= 16
     config = small_config()
     video, scribble = made_up_video(8, 48, 64, 2)
@@ -261,6 +266,24 @@ def test_the_example_of_the_documentation_runs() -> None:
     assert (names["fixed"].labels.numpy()[names["correction"] == 1] == 1).all()
     assert (names["late"].labels == 2).any() and not (names["gone"].labels == 1).any()
     assert torch.equal(names["again"].probabilities, names["late"].probabilities)
+
+
+@pytest.mark.slow
+def test_the_session_of_the_documentation_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As written, with the clip and the weights that come along."""
+    _, code = examples_of_the_documentation()
+    clip = tmp_path / "docs" / "demo" / "bottle.mp4"
+    clip.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "docs" / "demo" / "bottle.mp4", clip)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(code, names)
+    assert names["quick"].shape == names["source"].size
+    assert names["session"].done == [range(62, 91)]
+    assert names["session"].steps == 30  # a preview, and each of the frames once
+    assert (tmp_path / "bottle.rhmnet" / "edits.jsonl").exists()
 
 
 def test_names_need_not_be_utf8(
