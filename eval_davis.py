@@ -21,12 +21,12 @@ from pathlib import Path
 import rhmnet
 from rhmnet.data.davis import DAVIS, open_davis, parse_year
 from rhmnet.errors import say
+from rhmnet.evaluation import reading_of, select
 from rhmnet.evaluation.benchmarks import DavisEvaluation, choose_groups, davis_parser, parse
 from rhmnet.evaluation.manifest import made_by
 from rhmnet.evaluation.report import build_report, format_report, write_report
-from rhmnet.evaluation.scoring import reading_of, select
 from rhmnet.evaluation.tracking import choose_device, choose_network
-from rhmnet.runtime.command import run_command
+from rhmnet.runtime import run_command
 from rhmnet.runtime.processes import join_processes
 from rhmnet.tracker import settle_precision
 

@@ -25,6 +25,7 @@ import rhmnet
 from rhmnet.config import STRIDE
 from rhmnet.data.youtube import SETS, YOUTUBE, open_youtube_vos
 from rhmnet.errors import say
+from rhmnet.evaluation import select
 from rhmnet.evaluation.benchmarks import YoutubeEvaluation, evaluation_parser, parse
 from rhmnet.evaluation.manifest import made_by
 from rhmnet.evaluation.report import (
@@ -33,9 +34,8 @@ from rhmnet.evaluation.report import (
     write_tables,
     youtube_rows,
 )
-from rhmnet.evaluation.scoring import select
 from rhmnet.evaluation.tracking import choose_device, choose_network
-from rhmnet.runtime.command import run_command, whole
+from rhmnet.runtime import run_command, whole
 from rhmnet.runtime.processes import join_processes
 from rhmnet.tracker import settle_precision
 

@@ -27,7 +27,7 @@ from rhmnet.data.loader import build_dataset, build_loader, iterations_per_epoch
 from rhmnet.evaluation.benchmarks import davis_validation
 from rhmnet.losses import Criterion
 from rhmnet.model import build_model
-from rhmnet.runtime.command import run_command
+from rhmnet.runtime import run_command
 from rhmnet.runtime.processes import parallel, seed_everything
 from rhmnet.training.engine import ClipLosses, Run, build_optimizer, prepare
 from rhmnet.training.run import Options, Training, Validate, find_origin, joined, parse_options

@@ -14,7 +14,7 @@ import rhmnet
 from rhmnet.config import load_config
 from rhmnet.config_yaml import listing
 from rhmnet.errors import InputError
-from rhmnet.runtime.command import CommandParser, run_command
+from rhmnet.runtime import CommandParser, run_command
 
 CONFIG_HELP = """Print a configuration: every field with its meaning, its bounds and its default.
 
@@ -44,7 +44,7 @@ COMMANDS = (
     ),
     Command(
         "canvas",
-        "tools.canvas.canvas_command",
+        "tools.canvas",
         "draw strokes in a browser, get the whole video, correct it",
         "dog.mp4",
     ),

@@ -54,7 +54,7 @@ from rhmnet.files.source import Source
 from rhmnet.files.writing import write_json
 from rhmnet.inputs import network_size
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS
-from rhmnet.runtime.command import CommandParser, run_command, whole
+from rhmnet.runtime import CommandParser, run_command, whole
 from rhmnet.tools.segment.stroke_files import StrokeFileOptions, read_strokes
 
 MOST_FRAMES = 32

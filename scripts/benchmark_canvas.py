@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from rhmnet.errors import InputError, say
-from rhmnet.runtime.command import CommandParser, run_command, whole
+from rhmnet.runtime import CommandParser, run_command, whole
 
 ROOT = Path(__file__).resolve().parents[1]
 _MOVES = 300  # of the mouse, in a stroke whose echo is timed

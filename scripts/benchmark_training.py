@@ -37,7 +37,7 @@ from rhmnet.errors import say
 from rhmnet.files.writing import write_json
 from rhmnet.losses import Criterion
 from rhmnet.model import build_model
-from rhmnet.runtime.command import CommandParser, run_command, whole
+from rhmnet.runtime import CommandParser, run_command, whole
 from rhmnet.runtime.processes import choose_device
 from rhmnet.structures import REDRAW_REASONS, Clip
 from rhmnet.training.engine import ClipLosses, build_optimizer, prepare, to_device

@@ -32,7 +32,7 @@ from rhmnet.config import PRECISIONS
 from rhmnet.errors import InputError, say
 from rhmnet.files.images import read_labels, write_mask
 from rhmnet.files.source import Source
-from rhmnet.runtime.command import CommandParser, run_command, whole
+from rhmnet.runtime import CommandParser, run_command, whole
 from rhmnet.tools.segment import Session
 
 DEMO = Path(__file__).resolve().parents[1] / "docs" / "demo"

@@ -6,8 +6,8 @@ The same as `rhmnet canvas`; --help tells.
 
 import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 
-from rhmnet.runtime.command import run_command
-from rhmnet.tools.canvas.canvas_command import main
+from rhmnet.runtime import run_command
+from rhmnet.tools.canvas import main
 
 if __name__ == "__main__":
     run_command(lambda: main(prog="python scripts/canvas.py"))

@@ -23,7 +23,7 @@ from PIL import Image
 
 from rhmnet.errors import InputError, say
 from rhmnet.files.writing import write_picture
-from rhmnet.runtime.command import CommandParser, run_command, whole
+from rhmnet.runtime import CommandParser, run_command, whole
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "docs" / "demo"

@@ -20,7 +20,7 @@ from PIL import Image
 from rhmnet.errors import say
 from rhmnet.files.images import read_image, read_labels
 from rhmnet.files.writing import write_picture
-from rhmnet.runtime.command import CommandParser, run_command
+from rhmnet.runtime import CommandParser, run_command
 from rhmnet.tools.clips import main as make_clips
 from rhmnet.tools.synthetic import write_trees
 from rhmnet.visualize import contact_sheet, draw_scribble, overlay

@@ -6,7 +6,7 @@ The same as `rhmnet scribbles convert`; --help tells.
 
 import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 
-from rhmnet.runtime.command import run_command
+from rhmnet.runtime import run_command
 from rhmnet.tools.scribbles.convert import main
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from rhmnet.errors import say
 from rhmnet.files.images import read_labels
 from rhmnet.files.source import Source
 from rhmnet.files.writing import write_picture
-from rhmnet.runtime.command import CommandParser, run_command
+from rhmnet.runtime import CommandParser, run_command
 from rhmnet.tools.segment.segment_command import main as segment
 from rhmnet.visualize import contact_sheet, draw_scribble, overlay
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from rhmnet.bounds import MOST_SEED
 from rhmnet.errors import say
 from rhmnet.files.concurrency import usable_cores
-from rhmnet.runtime.command import MOST_WORKERS, CommandParser, run_command, whole
+from rhmnet.runtime import MOST_WORKERS, CommandParser, run_command, whole
 from rhmnet.tools.synthetic import SIZES, write_trees
 
 

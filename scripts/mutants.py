@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import yaml
 
-from rhmnet.runtime.command import MOST_WORKERS, CommandParser, run_command, whole
+from rhmnet.runtime import MOST_WORKERS, CommandParser, run_command, whole
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "tests" / "mutants.yaml"

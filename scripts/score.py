@@ -7,7 +7,7 @@ The same as `rhmnet score`; --help tells.
 import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 
 from rhmnet.evaluation.report import main
-from rhmnet.runtime.command import run_command
+from rhmnet.runtime import run_command
 
 if __name__ == "__main__":
     run_command(lambda: main(prog="python scripts/score.py"))

@@ -38,17 +38,17 @@ from rhmnet.bounds import MOST_SEED
 from rhmnet.config import STRIDE
 from rhmnet.data.davis import DAVIS, Davis, open_davis, parse_year, read_prompt
 from rhmnet.errors import InputError, say
+from rhmnet.evaluation import reading_of, select
 from rhmnet.evaluation.benchmarks import DavisEvaluation, davis_parser, parse
 from rhmnet.evaluation.manifest import made_by
 from rhmnet.evaluation.report import VideoScores, global_row, object_rows
-from rhmnet.evaluation.scoring import reading_of, select
 from rhmnet.evaluation.tracking import choose_device, choose_network
 from rhmnet.files.concurrency import alone_in
 from rhmnet.files.images import write_map
 from rhmnet.files.writing import make_folder, refused_by_name, remove, write_json
 from rhmnet.inputs import network_size, resize_strokes, thicken
 from rhmnet.labels import LEAST_RATIO
-from rhmnet.runtime.command import Number, run_command, whole
+from rhmnet.runtime import Number, run_command, whole
 from rhmnet.runtime.processes import join_processes
 from rhmnet.tools.scribbles.hand import HandOptions, draw_scribble
 from rhmnet.tracker import settle_precision

@@ -6,7 +6,7 @@ The same as `rhmnet segment`; --help tells.
 
 import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 
-from rhmnet.runtime.command import run_command
+from rhmnet.runtime import run_command
 from rhmnet.tools.segment.segment_command import main
 
 if __name__ == "__main__":

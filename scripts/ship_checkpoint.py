@@ -24,7 +24,7 @@ from rhmnet.checkpoint import load_checkpoint, read_config, save_checkpoint
 from rhmnet.config import Config, override
 from rhmnet.errors import InputError, say
 from rhmnet.model import RHMNet
-from rhmnet.runtime.command import CommandParser, run_command
+from rhmnet.runtime import CommandParser, run_command
 
 
 def main() -> None:

@@ -16,11 +16,11 @@ import numpy as np
 from PIL import Image
 
 import rhmnet
+from rhmnet.data import SampleKey
 from rhmnet.data.loader import STAGES, build_dataset
-from rhmnet.data.sources import SampleKey
 from rhmnet.errors import InputError, say
 from rhmnet.files.writing import write_picture
-from rhmnet.runtime.command import CommandParser, run_command, whole
+from rhmnet.runtime import CommandParser, run_command, whole
 from rhmnet.structures import REDRAW_REASONS, Clip
 from rhmnet.visualize import contact_sheet, draw_scribble
 

@@ -17,7 +17,7 @@ from typing import Any
 from rhmnet.errors import InputError, say
 from rhmnet.files.reading import read_json
 from rhmnet.files.writing import write_text
-from rhmnet.runtime.command import CommandParser, run_command
+from rhmnet.runtime import CommandParser, run_command
 
 DAVIS_ROWS = {
     "davis16": "DAVIS-2016 val, objects merged (standard)",

@@ -18,7 +18,7 @@ from PIL import Image
 from small import made_up_video, small_config, small_model
 
 from rhmnet.checkpoint import open_model, save_checkpoint
-from rhmnet.tools.canvas import canvas_command
+from rhmnet.tools import canvas as canvas_command
 from rhmnet.tools.canvas.request_guard import Tabs
 
 SIZE = HEIGHT, WIDTH = 48, 64

@@ -14,8 +14,8 @@ pytest.importorskip("websockets")
 from canvas_server import write_frames
 
 from rhmnet.errors import InputError
-from rhmnet.tools.canvas import canvas_command
-from rhmnet.tools.canvas.canvas_command import find_videos, hosts_of, listen, main, parse
+from rhmnet.tools import canvas as canvas_command
+from rhmnet.tools.canvas import find_videos, hosts_of, listen, main, parse
 
 
 def test_others_are_let_in_on_demand_alone() -> None:

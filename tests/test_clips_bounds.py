@@ -11,11 +11,10 @@ from clip_trees import small_config, write_coco, write_davis
 from PIL import Image
 
 from rhmnet.config import DataConfig
-from rhmnet.data import transforms
+from rhmnet.data import Frame, FrameStrokes, ImageSource, SampleKey, transforms
 from rhmnet.data.clips import Rejected, cut_clip, place_crops
 from rhmnet.data.coco import open_coco
 from rhmnet.data.loader import build_loader
-from rhmnet.data.sources import Frame, FrameStrokes, ImageSource, SampleKey
 from rhmnet.data.transforms import ImageAugmentation, VideoAugmentation
 
 

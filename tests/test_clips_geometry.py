@@ -10,9 +10,8 @@ import pytest
 from clip_trees import bars
 
 from rhmnet.config import DataConfig
-from rhmnet.data import transforms
+from rhmnet.data import FrameStrokes, transforms
 from rhmnet.data.clips import Rejected, place_crops
-from rhmnet.data.sources import FrameStrokes
 from rhmnet.data.transforms import ImageAugmentation, VideoAugmentation
 
 CANVAS = (480, 854)

@@ -13,8 +13,8 @@ import torch
 from clip_trees import small_config, write_coco, write_davis, write_youtube
 from PIL import Image
 
+from rhmnet.data import SampleKey
 from rhmnet.data.loader import build_dataset, build_loader, iterations_per_epoch
-from rhmnet.data.sources import SampleKey
 from rhmnet.errors import InputError
 from rhmnet.structures import REDRAW_REASONS, Clip
 

@@ -12,9 +12,9 @@ import torch
 from clip_trees import bars, save_image, small_config, write_coco, write_davis, write_youtube
 from PIL import Image
 
+from rhmnet.data import Frame, FrameStrokes, SampleKey, draw_indices, sample_rng
 from rhmnet.data.clips import Rejected, cut_clip, label_table
 from rhmnet.data.loader import build_dataset
-from rhmnet.data.sources import Frame, FrameStrokes, SampleKey, draw_indices, sample_rng
 from rhmnet.data.transforms import ImageAugmentation
 from rhmnet.errors import InputError
 

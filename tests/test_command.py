@@ -13,15 +13,15 @@ import warnings
 import pytest
 from tqdm import tqdm
 
+from rhmnet import runtime as command
 from rhmnet.errors import say
-from rhmnet.runtime import command
 
 needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 
 PROGRAM = """
 import resource, sys
 import torch
-from rhmnet.runtime.command import keep_freed_memory
+from rhmnet.runtime import keep_freed_memory
 if sys.argv[1] == "keep":
     print(keep_freed_memory())
 for repeat in range(12):

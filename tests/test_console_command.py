@@ -15,7 +15,7 @@ import rhmnet
 from rhmnet.__main__ import COMMANDS, main
 from rhmnet.config import load_config
 from rhmnet.errors import InputError
-from rhmnet.runtime.command import run_command
+from rhmnet.runtime import run_command
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 OF_COMMAND = {
@@ -96,7 +96,7 @@ def test_what_surrounds_a_command_is_told_in_one_line(
     error: Exception, code: int, told: str
 ) -> None:
     program = (
-        "import errno; from rhmnet.runtime.command import run_command\n"
+        "import errno; from rhmnet.runtime import run_command\n"
         f"def main(): raise {type(error).__name__}(*{error.args!r}"
         + (f", name={error.name!r})" if isinstance(error, ModuleNotFoundError) else ")")
         + "\nrun_command(main)"

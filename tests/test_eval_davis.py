@@ -21,8 +21,8 @@ from davis_files import (
 
 from rhmnet.data.davis import open_davis
 from rhmnet.errors import InputError
+from rhmnet.evaluation import Reading, score_folder
 from rhmnet.evaluation.benchmarks import DavisEvaluation
-from rhmnet.evaluation.scoring import Reading, score_folder
 from rhmnet.files.images import read_labels, write_mask
 
 

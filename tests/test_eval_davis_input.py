@@ -12,11 +12,11 @@ from davis_files import FRAMES, HEIGHT, WIDTH, load_script, make_davis, masks_of
 
 from rhmnet.data.davis import open_davis, parse_year, read_prompt
 from rhmnet.errors import InputError
+from rhmnet.evaluation import Reading, score_folder, select
 from rhmnet.evaluation.benchmarks import choose_groups
-from rhmnet.evaluation.scoring import Reading, score_folder, select
 from rhmnet.evaluation.tracking import find_epoch
 from rhmnet.files.images import write_mask
-from rhmnet.runtime.command import run_command
+from rhmnet.runtime import run_command
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from PIL import Image
 from rhmnet.data.davis import open_davis, read_prompt
 from rhmnet.data.youtube import open_youtube_vos, read_late_prompt
 from rhmnet.errors import InputError
-from rhmnet.evaluation.scoring import Reading, score_folder, score_objects
+from rhmnet.evaluation import Reading, score_folder, score_objects
 from rhmnet.files.images import write_mask
 from rhmnet.tools.scribbles.check import check_root
 from rhmnet.tools.scribbles.masks import video_jobs

@@ -11,8 +11,8 @@ from davis_files import save
 
 from rhmnet.data.youtube import Object, open_youtube_vos, read_late_prompt
 from rhmnet.errors import InputError
+from rhmnet.evaluation import ObjectScores, score_objects
 from rhmnet.evaluation.report import build_youtube_report, format_youtube_report, youtube_rows
-from rhmnet.evaluation.scoring import ObjectScores, score_objects
 from rhmnet.files.images import write_mask
 from rhmnet.inputs import capped_size, resize_labels
 

@@ -24,7 +24,7 @@ from fuzz_world import COMMANDS, OWN, World, make_world
 
 import rhmnet
 from rhmnet.errors import InputError
-from rhmnet.runtime.command import CommandParser, Number
+from rhmnet.runtime import CommandParser, Number
 
 LONG = {"benchmark": "scripts/benchmark.py", "training": "scripts/benchmark_training.py"}
 LONG |= {"sensitivity": "scripts/scribble_sensitivity.py", "train": "train_video.py"}

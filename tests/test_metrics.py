@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rhmnet.evaluation import report, scoring
+from rhmnet import evaluation as scoring
+from rhmnet.evaluation import report
 from rhmnet.files.images import read_labels
 
 

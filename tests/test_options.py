@@ -8,7 +8,7 @@ import pytest
 
 from rhmnet.config import Config
 from rhmnet.errors import InputError
-from rhmnet.runtime.command import GROUPS, CommandParser, real, whole
+from rhmnet.runtime import GROUPS, CommandParser, real, whole
 from rhmnet.training.run import parse_options
 
 

@@ -10,9 +10,9 @@ import pytest
 from clip_trees import write_coco, write_davis, write_youtube
 from PIL import Image
 
+from rhmnet.data import Frame, read_strokes
 from rhmnet.data.coco import open_coco
 from rhmnet.data.davis import open_davis_training
-from rhmnet.data.sources import Frame, read_strokes
 from rhmnet.data.youtube import open_youtube_training
 from rhmnet.errors import InputError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from rhmnet.data import SampleKey, sample_rng
 from rhmnet.data.loader import ClipSampler
-from rhmnet.data.sources import SampleKey, sample_rng
 
 
 def steps(world_size: int, batch_size: int, accumulation: int, **options) -> list[set[SampleKey]]:

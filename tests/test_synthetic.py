@@ -18,8 +18,8 @@ import pytest
 import torch
 
 from rhmnet.config import load_config
+from rhmnet.data import SampleKey
 from rhmnet.data.loader import build_dataset
-from rhmnet.data.sources import SampleKey
 from rhmnet.errors import InputError
 from rhmnet.files import concurrency
 from rhmnet.files.images import read_image, read_labels

@@ -23,7 +23,7 @@ from training_runs import (
 )
 
 from rhmnet.config import TrainConfig, from_dict, load_config
-from rhmnet.data.sources import SampleKey
+from rhmnet.data import SampleKey
 from rhmnet.errors import InputError
 from rhmnet.losses import Criterion
 from rhmnet.model import build_model

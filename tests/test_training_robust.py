@@ -25,7 +25,7 @@ from training_runs import (
     weights_of,
 )
 
-from rhmnet.data.sources import SampleKey
+from rhmnet.data import SampleKey
 from rhmnet.errors import InputError
 from rhmnet.files import concurrency
 from rhmnet.files.concurrency import alone_in

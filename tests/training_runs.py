@@ -16,7 +16,7 @@ from davis_files import load_script
 from torch.utils.data import Dataset
 
 from rhmnet.config import Config, from_dict
-from rhmnet.data.sources import SampleKey, sample_rng
+from rhmnet.data import SampleKey, sample_rng
 from rhmnet.structures import REDRAW_REASONS, Clip
 from rhmnet.training.run import Options, Validate
 

@@ -17,8 +17,15 @@ import torch
 from torch.utils.data import Dataset
 
 from rhmnet.config import Config, DataConfig
-from rhmnet.data import transforms
-from rhmnet.data.sources import ClipSource, Frame, FrameStrokes, SampleKey, read_strokes, sample_rng
+from rhmnet.data import (
+    ClipSource,
+    Frame,
+    FrameStrokes,
+    SampleKey,
+    read_strokes,
+    sample_rng,
+    transforms,
+)
 from rhmnet.data.transforms import Augmentation
 from rhmnet.errors import InputError
 from rhmnet.files.images import read_image

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from rhmnet.data.sources import Frame, where_from
+from rhmnet.data import Frame, where_from
 from rhmnet.errors import InputError
 from rhmnet.files.decoding import MAX_PIXELS
 from rhmnet.files.names import check_name, from_windows

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rhmnet.data.sources import Prompt, VideoScribbles, read_painted, size_text, where_from
+from rhmnet.data import Prompt, VideoScribbles, read_painted, size_text, where_from
 from rhmnet.errors import InputError
 from rhmnet.files.images import read_labels
 from rhmnet.files.names import FRAME_SUFFIXES, MAP_SUFFIXES, list_files

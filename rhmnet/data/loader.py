@@ -22,10 +22,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rhmnet.config import Config
+from rhmnet.data import ImageSource, SampleKey, VideoSource
 from rhmnet.data.clips import ClipDataset
 from rhmnet.data.coco import open_coco
 from rhmnet.data.davis import open_davis_training
-from rhmnet.data.sources import ImageSource, SampleKey, VideoSource
 from rhmnet.data.youtube import open_youtube_training
 from rhmnet.errors import InputError
 from rhmnet.structures import Clip

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rhmnet.data.sources import Appearance, Prompt, VideoScribbles, read_painted, size_text
+from rhmnet.data import Appearance, Prompt, VideoScribbles, read_painted, size_text
 from rhmnet.errors import InputError
 from rhmnet.files.legend import Legend
 from rhmnet.files.names import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, check_name, natural_key

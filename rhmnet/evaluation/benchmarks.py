@@ -19,13 +19,11 @@ import numpy as np
 from rhmnet.bounds import short
 from rhmnet.checkpoint import DEFAULT_CONFIG
 from rhmnet.config import Config
+from rhmnet.data import Prompt
 from rhmnet.data.davis import DAVIS, Davis, DavisError, open_davis, read_prompt
-from rhmnet.data.sources import Prompt
 from rhmnet.data.youtube import YoutubeVos, read_late_prompt
 from rhmnet.errors import InputError
-from rhmnet.evaluation.manifest import videos_in
-from rhmnet.evaluation.report import VideoScores, build_report, forget_report, write_report
-from rhmnet.evaluation.scoring import (
+from rhmnet.evaluation import (
     ObjectScores,
     Reading,
     check_complete,
@@ -33,10 +31,12 @@ from rhmnet.evaluation.scoring import (
     score_objects,
     score_video,
 )
+from rhmnet.evaluation.manifest import videos_in
+from rhmnet.evaluation.report import VideoScores, build_report, forget_report, write_report
 from rhmnet.evaluation.tracking import Evaluation, Task
 from rhmnet.files.writing import new_file, remove
 from rhmnet.model import RHMNet
-from rhmnet.runtime.command import CommandParser, whole
+from rhmnet.runtime import CommandParser, whole
 from rhmnet.runtime.processes import Processes
 from rhmnet.tracker import Tracker
 

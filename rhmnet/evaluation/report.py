@@ -25,10 +25,10 @@ import numpy as np
 
 from rhmnet.data.davis import open_davis, parse_year
 from rhmnet.errors import InputError, say, shown
+from rhmnet.evaluation import ObjectScores, reading_of, score_folder, select
 from rhmnet.evaluation.manifest import check_newer, check_weights
-from rhmnet.evaluation.scoring import ObjectScores, reading_of, score_folder, select
 from rhmnet.files.writing import remove, write_json, write_text
-from rhmnet.runtime.command import MOST_WORKERS, CommandParser, whole
+from rhmnet.runtime import MOST_WORKERS, CommandParser, whole
 
 COLUMNS = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
 GLOBAL = "Global"

@@ -32,8 +32,8 @@ from rhmnet.checkpoint import (
     size_of,
 )
 from rhmnet.config import Config, load_config
+from rhmnet.data import Prompt
 from rhmnet.data.davis import DavisVideo
-from rhmnet.data.sources import Prompt
 from rhmnet.data.youtube import YoutubeVideo
 from rhmnet.errors import InputError, say, shown
 from rhmnet.evaluation.manifest import Manifest, fingerprint, prepare_folder, publish, unfinished

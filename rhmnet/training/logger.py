@@ -21,7 +21,7 @@ from rhmnet.bounds import is_whole_number
 from rhmnet.errors import InputError, shown
 from rhmnet.files.writing import add_line, make_folder, write_text
 from rhmnet.model import HEAD_STRIDE, RHMNet
-from rhmnet.runtime.command import missing
+from rhmnet.runtime import missing
 from rhmnet.runtime.processes import Processes
 from rhmnet.structures import REDRAW_REASONS, Clip
 from rhmnet.visualize import contact_sheet, draw_scribble, overlay

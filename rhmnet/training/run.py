@@ -29,7 +29,7 @@ from rhmnet.config import Config, load_config
 from rhmnet.errors import InputError
 from rhmnet.files.concurrency import alone_in
 from rhmnet.model import RHMNet
-from rhmnet.runtime.command import CommandParser
+from rhmnet.runtime import CommandParser
 from rhmnet.runtime.processes import (
     Processes,
     StopRequest,

@@ -1,6 +1,348 @@
-"""The canvas: strokes drawn in a browser, masks of the whole video.
+"""Draw strokes on a video in a browser, see masks at once, correct, export.
 
-canvas_command starts a server, request_guard refuses what is not the page's, web_api answers,
-workspace keeps the open video with the thread that owns the network, transfers brings strokes in
-and results out. `static/` holds the page. What is computed is the engine's (tools/segment).
+    %(prog)s dog.mp4                      one video, or a folder of images
+    %(prog)s clips/                       a folder of videos: the page lists them
+    %(prog)s --demo                       the clip that comes with the project
+    %(prog)s dog.mp4 --port 9000 --no-browser
+
+It prints a link, and opens it. All that is drawn is kept in NAME.rhmnet/ beside the video; the same
+command goes on. On another machine: ssh -L 8765:localhost:8765 HOST, and open the link here.
 """
+
+from __future__ import annotations
+
+import argparse
+import errno
+import hashlib
+import os
+import socket
+import threading
+import time
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uvicorn
+from tqdm import tqdm
+
+import rhmnet
+from rhmnet.checkpoint import Loaded, open_model
+from rhmnet.errors import InputError, say
+from rhmnet.files.names import IMAGE_SUFFIXES, is_hidden, list_files, sort_naturally
+from rhmnet.files.source import Source
+from rhmnet.inputs import network_size
+from rhmnet.labels import BACKGROUND, davis_palette
+from rhmnet.runtime import CommandParser, whole
+from rhmnet.runtime.processes import StopRequest, choose_device
+from rhmnet.tools.canvas.open_video import OpenVideo
+from rhmnet.tools.canvas.request_guard import Tabs, new_token
+from rhmnet.tools.canvas.web_api import WebApi
+from rhmnet.tools.segment import Session
+from rhmnet.tracker import settle_precision
+from rhmnet.visualize import vivid_colours
+
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".gif", ".wmv")
+PROJECT_SUFFIX = ".rhmnet"
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_PORTS_TRIED = 20
+_LOOK = 0.2  # seconds between two looks at signals and progress
+_DEMO = Path(__file__).resolve().parents[3] / "docs" / "demo" / "bottle.mp4"
+
+
+class Workspace:
+    """The videos that were named, one of which may be open, and the network for them.
+
+    projects: folder for all projects; None: beside each video.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], network: Loaded, device: Any, projects: Path | None, tabs: Tabs
+    ) -> None:
+        self.paths = list(paths)
+        self.video: OpenVideo | None = None
+        self._network, self._projects, self._tabs = network, projects, tabs
+        self._config = settle_precision(network.config, device)
+        self._model = network.model.to(device)
+        self._device, self._opening = device, threading.Lock()
+
+    def opened(self) -> OpenVideo:
+        """The video that is open; raises InputError where none is."""
+        if self.video is None:
+            raise InputError("no video is open; choose one on the start page")
+        return self.video
+
+    def open(self, number: int) -> None:
+        """Open a video by its number, and close the one before."""
+        if number >= len(self.paths):
+            raise InputError(f"video: {number}; expected 0 to {len(self.paths) - 1}")
+        with self._opening:
+            if self.video is not None and self.video.number == number:
+                return
+            source = Source(str(self.paths[number]))
+            folder = self.folder_of(number)
+            if self.video is not None:
+                self.video.close()
+                self.video = None
+            session = Session(source, self._model, self._config, folder)
+            self.video = OpenVideo(number, session, source, folder, self._tabs.publish)
+        self._tabs.publish({"type": "opened", "video": number})
+
+    def close(self) -> None:
+        """Close what is open."""
+        with self._opening:
+            if self.video is not None:
+                self.video.close()
+
+    def folder_of(self, number: int) -> Path:
+        """The project's folder of a video."""
+        path = self.paths[number].resolve()
+        own = f"{path.stem if path.is_file() else path.name}{PROJECT_SUFFIX}"
+        if self._projects is None:
+            return path.parent / own
+        if len(self.paths) == 1:
+            return self._projects
+        alike = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
+        return self._projects / f"{path.stem}-{alike}{PROJECT_SUFFIX}"
+
+    def describe(self) -> dict[str, Any]:
+        """All that the page begins with."""
+        video = self.video
+        palette = davis_palette()
+        told = None if video is None else {**video.describe(), "settings": self._settings(video)}
+        return {
+            "version": rhmnet.__version__,
+            "videos": [
+                {
+                    "id": number,
+                    "name": path.name,
+                    "open": video is not None and video.number == number,
+                    "saved": (self.folder_of(number) / "edits.jsonl").is_file(),
+                }
+                for number, path in enumerate(self.paths)
+            ],
+            "project": told,
+            "palette": palette.tolist(),
+            "colours": _shown_colours().tolist(),
+        }
+
+    def _settings(self, video: OpenVideo) -> dict[str, Any]:
+        config = self._config
+        return {
+            "network": self._network.which(),
+            "size": network_size(video.source.size, config.test.short_side),
+            "device": str(self._device),
+            "precision": config.test.precision,
+        }
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "rhmnet canvas") -> int:
+    """Read the command line and serve until a signal comes; returns the exit code."""
+    args = parse(argv, prog)
+    if args.demo and not _DEMO.is_file():
+        raise InputError("--demo: its clip lies in docs/demo of a checkout; name a video instead")
+    if args.demo:  # the checkout stays as it is
+        args.videos, args.project = [_DEMO], args.project or Path("results") / "bottle.rhmnet"
+    paths = find_videos(args.videos)
+    network = open_model(args.checkpoint, args.overrides, args.config)
+    tabs = Tabs()
+    workspace = Workspace(paths, network, choose_device(args.device), args.project, tabs)
+    say(network.describe(f"on {args.device}", "--checkpoint FILE"))
+    with StopRequest(patient=False) as stop:
+        try:
+            if len(paths) == 1:
+                workspace.open(0)
+            listening, note = listen(args.host, args.port)
+            if note:
+                say(note)
+            token = new_token()
+            port = listening.getsockname()[1]
+            server = Server(workspace, tabs, listening, hosts_of(args, port), token)
+            link = f"http://{_named(args.host)}:{port}/#{token}"
+            say(f"open {link}")
+            if not args.no_browser:
+                webbrowser.open(link)
+            _wait(workspace, stop)
+            server.stop()
+        finally:
+            workspace.close()
+    _say_saved(workspace)
+    return stop.exit_code
+
+
+def parse(argv: Sequence[str] | None, prog: str) -> argparse.Namespace:
+    """Read the command line; None: the process's own. Raises InputError."""
+    parser = CommandParser(prog, settings=True, description=__doc__)
+    add = parser.add_argument
+    add("videos", nargs="*", type=Path, metavar="VIDEO", help=_VIDEOS)
+    add("--demo", action="store_true", help="the clip that comes with the project")
+    add("--project", type=Path, metavar="DIR", help=_PROJECT)
+    network = parser.add_argument_group("network")
+    add = network.add_argument
+    add("--checkpoint", metavar="FILE", help="weights (default: `small`, the project's own)")
+    add("--config", help="as of `segment`")
+    add("--device", default="auto", help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:N, mps")
+    server = parser.add_argument_group("server")
+    add = server.add_argument
+    add(
+        "--port", type=whole(0, 65535), default=8765, help="0: any (default 8765, or the next free)"
+    )
+    add("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    add("--allow-remote", action="store_true", help=_REMOTE)
+    add("--origin", action="append", default=[], metavar="HOST:PORT", help=_ORIGIN)
+    add("--no-browser", action="store_true", help="print the link alone")
+    args = parser.parse_args(argv)
+    if args.demo == bool(args.videos):
+        raise InputError(f"expected a video, a folder, or --demo; see {prog} --help")
+    if args.host not in _LOOPBACK and not args.allow_remote:
+        raise InputError(
+            f"--host {args.host}: others could reach it, over a line that anyone on the way can "
+            "read; ssh -L 8765:localhost:8765 is safer, or add --allow-remote"
+        )
+    return args
+
+
+_VIDEOS = "video file, folder of images, or folder of videos; of several, the page lists them"
+_PROJECT = (
+    "where all is kept (default: NAME.rhmnet beside the video); of several videos a folder for all"
+)
+_REMOTE = "with --host: others may connect, who have the link; nothing is encrypted"
+_ORIGIN = "a further name that the page is reached by, as behind a tunnel with another port"
+
+
+def find_videos(paths: Sequence[Path]) -> list[Path]:
+    """The videos that are named, and those in folders that are named; a folder of images is one.
+
+    Raises InputError that names what is none.
+    """
+    found = []
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path}: no such video; expected a video file or a folder")
+        if path.is_file() or list_files(path, IMAGE_SUFFIXES):
+            found.append(path)
+            continue
+        inside = sort_naturally([p for p in path.iterdir() if not is_hidden(p.name)])
+        videos = [p for p in inside if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES]
+        folders = [p for p in inside if p.is_dir() and p.suffix != PROJECT_SUFFIX]
+        videos += [p for p in folders if list_files(p, IMAGE_SUFFIXES)]
+        if not videos:
+            raise InputError(f"{path}: holds no video and no images; name a video file")
+        found += videos
+    return found
+
+
+def listen(host: str, port: int) -> tuple[socket.socket, str | None]:
+    """A socket that listens on the port, or on the next free one; what to tell of that."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    last = min(port + _PORTS_TRIED, 65535)
+    for candidate in range(port, last + 1):
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((host, candidate))
+            listening.listen(128)
+        except OSError as error:
+            listening.close()
+            if error.errno != errno.EADDRINUSE:
+                raise InputError(
+                    f"--host {host} --port {candidate}: cannot be listened on "
+                    f"({error.strerror or error}); give another"
+                ) from None
+            continue
+        taken = f"port {port} is taken; using {candidate}" if candidate != port else None
+        return listening, taken
+    raise InputError(f"--port {port}: it is taken, and so are all up to {last}; give another")
+
+
+def hosts_of(args: argparse.Namespace, port: int) -> list[str]:
+    """The values of `Host` that are this server's."""
+    names = [*_LOOPBACK]
+    if args.host not in _LOOPBACK:
+        names += [args.host] if args.host not in ("0.0.0.0", "::") else [socket.gethostname()]
+    return [f"{_named(name)}:{port}" for name in names] + args.origin
+
+
+class Server:
+    """uvicorn in a thread, so that signals stay with the main one."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        tabs: Tabs,
+        listening: socket.socket,
+        hosts: list[str],
+        token: str,
+    ) -> None:
+        config = uvicorn.Config(
+            WebApi(workspace, tabs).app(hosts, token),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            ws_max_size=1 << 16,
+            timeout_graceful_shutdown=1,
+            lifespan="off",
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [listening]}, daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer what is under way, and leave."""
+        self._server.should_exit = True
+        self._thread.join(3)
+
+
+def _wait(workspace: Workspace, stop: StopRequest) -> None:
+    """Until a signal comes; what is computed shows as a bar meanwhile."""
+    bar: tqdm | None = None
+    while not stop.exit_code:
+        time.sleep(_LOOK)
+        video = workspace.video
+        if video is None or not video.running:
+            if bar is not None:
+                bar.n = bar.total - (video.session.pending if video else 0)
+                bar.close()
+                bar = None
+            continue
+        left = video.session.pending
+        if bar is None:
+            bar = tqdm(total=left, unit="frame", desc=f"computing {video.source.name}")
+        bar.total = max(bar.total, left)
+        bar.n = bar.total - left
+        bar.refresh()
+    if bar is not None:
+        bar.close()
+
+
+def _say_saved(workspace: Workspace) -> None:
+    video = workspace.video
+    if video is None:
+        say("stopped; no video was open")
+        return
+    done = sum(len(frames) for frames in video.session.done)
+    say(
+        f"stopped; saved in {video.folder}: {video.revision} edits, the masks of {done} of "
+        f"{video.frames} frames; the same command goes on"
+    )
+
+
+def _named(host: str) -> str:
+    """A host as links write it."""
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
+
+
+def _shown_colours() -> np.ndarray:
+    """uint8 [256, 3]: the palette's colours as masks and strokes are shown in.
+
+    The first seven hues at full brightness; further objects differ from them by being darker.
+    """
+    colours = davis_palette().copy()
+    colours[1:8] = vivid_colours()[1:8]
+    colours[BACKGROUND] = 255
+    return colours

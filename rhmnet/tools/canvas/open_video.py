@@ -33,7 +33,7 @@ from rhmnet.tools.canvas.transfers import (
     frame_of,
     palette_png,
 )
-from rhmnet.tools.segment.session import Mask, Session
+from rhmnet.tools.segment import Mask, Session
 
 VIEW = "canvas_view.json"
 """In a project's folder: what is hidden and locked."""

@@ -40,7 +40,7 @@ from rhmnet.tools.canvas.request_guard import (
 from rhmnet.tools.canvas.transfers import read_import
 
 if TYPE_CHECKING:
-    from rhmnet.tools.canvas.canvas_command import Workspace
+    from rhmnet.tools.canvas import Workspace
 
 _KINDS = {
     ".html": "text/html",

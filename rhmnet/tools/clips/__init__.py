@@ -35,7 +35,7 @@ from rhmnet.files.images import write_map, write_mask
 from rhmnet.files.names import given_or_below
 from rhmnet.files.reading import read_json
 from rhmnet.files.writing import move, refused_by_name, remove, write_encoded, write_json
-from rhmnet.runtime.command import MOST_WORKERS, CommandParser, whole
+from rhmnet.runtime import MOST_WORKERS, CommandParser, whole
 from rhmnet.tools.clips.cut_outs import Picture, Still, coco_stills, map_stills
 from rhmnet.tools.clips.moving_scene import ClipScene, render, sample_scene, shows_everything
 from rhmnet.tools.scribbles.hand import HandOptions, draw_scribble

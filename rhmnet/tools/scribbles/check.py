@@ -28,7 +28,7 @@ from rhmnet.files.names import MAP_SUFFIXES, check_name, from_windows, is_hidden
 from rhmnet.files.reading import read_json
 from rhmnet.files.writing import link_or_copy, write_picture
 from rhmnet.labels import RELEASE_CHANNELS
-from rhmnet.runtime.command import CommandParser
+from rhmnet.runtime import CommandParser
 from rhmnet.tools.scribbles import BACKGROUND_COLOR_HELP
 from rhmnet.tools.scribbles.check_videos import check_davis, check_own_folders, check_youtube
 from rhmnet.tools.scribbles.findings import (

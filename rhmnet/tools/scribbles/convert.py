@@ -26,7 +26,7 @@ from rhmnet.files.names import walk
 from rhmnet.files.reading import read_json
 from rhmnet.files.scribble_file import read_strokes_file
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, to_disk
-from rhmnet.runtime.command import CommandParser, real, whole
+from rhmnet.runtime import CommandParser, real, whole
 from rhmnet.tools.scribbles import (
     BACKGROUND_COLOR_HELP,
     Drawing,

@@ -37,7 +37,7 @@ from rhmnet.files.names import given_or_below
 from rhmnet.files.reading import read_json, read_list
 from rhmnet.files.writing import TEMPORARY, link_or_copy, remove, remove_unfinished, write_json
 from rhmnet.labels import MAX_OBJECTS
-from rhmnet.runtime.command import MOST_WORKERS, CommandParser, Number, whole
+from rhmnet.runtime import MOST_WORKERS, CommandParser, Number, whole
 from rhmnet.tools.scribbles import masks
 from rhmnet.tools.scribbles.hand import HandOptions, draw_scribble
 

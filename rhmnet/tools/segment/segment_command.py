@@ -28,7 +28,7 @@ from rhmnet.evaluation.manifest import made_by
 from rhmnet.files.source import Source
 from rhmnet.inputs import network_size
 from rhmnet.labels import MAX_OBJECTS
-from rhmnet.runtime.command import CommandParser, real, whole
+from rhmnet.runtime import CommandParser, real, whole
 from rhmnet.runtime.processes import StopRequest, choose_device
 from rhmnet.tools.segment.exports import (
     CODECS,

@@ -1,5 +1,7 @@
 """What is told of a whole video: per frame and object, and where a further stroke helps most.
 
+In summary.json:
+
 All figures of a frame and object are NaN (null in the file) where the object has no pixel.
 
 - area: pixels of the mask, at the video's size.
@@ -8,21 +10,50 @@ All figures of a frame and object are NaN (null in the file) where the object ha
 - reliability_change: against the frame before in the video.
 - doubt of an object on a frame: 1 - (reliability + probability) / 2; of a frame: the mean over the
   objects seen on it, then over it and the 5 frames on each side, which a stroke helps too.
+
+A session, in which strokes follow one another, advises by a rule that counts those that are there.
+A stroke on frame t helps frame s the more, the nearer it is: by 1 / (1 + |s - t| / REACH). What the
+nearest stroke on an object gives already does not count again. So a stroke's gain is the sum, over
+the frames, of the object's doubt there, 1 - probability, times what the stroke adds:
+
+    gain(t) = sum_s doubt(s) * max(0, help(|s - t|) - help(distance of s from its nearest stroke))
+
+With the same doubt everywhere this spreads strokes evenly; doubt draws them to where masks fail
+(docs/segment.md, "Where to stroke next", has what it was worth on real videos).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 
 from rhmnet.files.writing import new_file
+from rhmnet.labels import BACKGROUND
 
 NEIGHBOURS = 5  # frames on each side that a stroke helps
+REACH = 8.0
+"""Frames at which a stroke helps half as much as on its own frame."""
+ENOUGH = 0.02
+"""Doubt below which the masks of an object are good enough."""
+_MOST_CANDIDATES = 512  # frames that are compared
+_WINDOW = 1 / 12  # of the shorter side: over which a place's doubt is added up
 _DIGITS = 5
+
+
+class Advice(NamedTuple):
+    """Where a further stroke helps most."""
+
+    frame: int | None
+    """None: nowhere."""
+    object: int | None
+    place: tuple[int, int] | None
+    """x, y in the video's pixels; None: anywhere on the object."""
+    reason: str
 
 
 def doubt(statistics: np.ndarray) -> np.ndarray:
@@ -54,6 +85,81 @@ def best_frame(statistics: np.ndarray, annotated: Collection[int]) -> tuple[int,
         return None
     frame = int(np.argmax(np.where(allowed, smooth, -np.inf)))
     return frame, int(np.nanargmax(table[frame])) + 1
+
+
+def advise(
+    statistics: np.ndarray,
+    numbers: Sequence[int],
+    stroked: Mapping[int, Sequence[int]],
+    probability: Callable[[int, int], np.ndarray],
+    size: tuple[int, int],
+) -> Advice:
+    """What the rule says of a video.
+
+    statistics: float [T, 3, O], area, probability, reliability, NaN where unknown. numbers: of the
+    O objects. stroked: {frame: objects with a stroke on it, 255 where background has one}.
+    probability: of a frame and an object's number, float32 [h, w].
+    size: H, W of the video.
+    """
+    doubt = 1 - statistics[:, 1]
+    if np.isnan(doubt).all():
+        return Advice(None, None, None, "no finished frame shows an object")
+    best = None
+    for column, number in enumerate(numbers):
+        # a stroke of background tells where the object is not
+        frames = [f for f, values in stroked.items() if {number, BACKGROUND} & {*values}]
+        found = best_frame_of(doubt[:, column], frames)
+        if found is not None and (best is None or found[1] > best[0]):
+            best = found[1], found[0], column
+    if best is None:
+        why = f"good enough: no object is in doubt by more than {np.nanmax(doubt):.2f}"
+        return Advice(None, None, None, why)
+    _, frame, column = best
+    number, far = numbers[column], min((abs(f - frame) for f in stroked), default=0)
+    place = place_of(probability(frame, number), size)
+    why = f"object {number} is in doubt ({doubt[frame, column]:.2f}), {far} frames from a stroke"
+    return Advice(frame, number, place, why)
+
+
+def best_frame_of(doubt: np.ndarray, stroked: Sequence[int]) -> tuple[int, float] | None:
+    """The frame on which a stroke on an object gains most, and its gain; None: good enough.
+
+    doubt: float [T], NaN where the object is not seen: it may be missed there, so that frame counts
+    as the others do on average, but none is told to stroke what it cannot show.
+    """
+    seen = ~np.isnan(doubt)
+    if not seen.any() or np.nanmax(doubt) < ENOUGH:
+        return None
+    frames = np.arange(len(doubt))
+    free = np.flatnonzero(seen & ~np.isin(frames, stroked))
+    free = free[:: -(-len(free) // _MOST_CANDIDATES) or 1]
+    if not len(free):
+        return None
+    given = np.zeros(len(doubt))
+    for frame in stroked:
+        given = np.maximum(given, _help(np.abs(frames - frame)))
+    added = np.maximum(_help(np.abs(free[:, None] - frames)) - given, 0)
+    gains = added @ np.where(seen, doubt, np.nanmean(doubt))
+    return int(free[gains.argmax()]), float(gains.max())
+
+
+def _help(distance: np.ndarray) -> np.ndarray:
+    return 1 / (1 + distance / REACH)
+
+
+def place_of(probability: np.ndarray, size: tuple[int, int]) -> tuple[int, int] | None:
+    """x, y in an image of `size` (H, W): the middle of the window that is most in doubt.
+
+    probability: float32 [h, w] of an object; a pixel is most in doubt at 0.5. None: all is certain.
+    """
+    doubt = np.minimum(probability, 1 - probability).astype(np.float32)
+    side = max(3, int(min(doubt.shape) * _WINDOW) | 1)
+    summed = cv2.boxFilter(doubt, -1, (side, side), borderType=cv2.BORDER_CONSTANT)
+    if not doubt.any():
+        return None
+    row, column = np.unravel_index(int(summed.argmax()), summed.shape)
+    scale = np.array(size) / doubt.shape
+    return int((column + 0.5) * scale[1]), int((row + 0.5) * scale[0])
 
 
 def write_summary(

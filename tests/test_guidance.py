@@ -1,0 +1,101 @@
+"""Where a further stroke helps most: the rule by itself, on made-up statistics."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from rhmnet.tools.segment.summary import REACH, advise, best_frame_of, place_of
+
+FRAMES = 60
+
+
+def statistics(*doubts: np.ndarray) -> np.ndarray:
+    """float64 [T, 3, O] of objects with these doubts, NaN where one is not seen."""
+    probability = 1 - np.stack(doubts, axis=1)
+    area = np.where(np.isnan(probability), 0, 100)
+    return np.stack([area, probability, probability], axis=1)
+
+
+def ask(table: np.ndarray, stroked: dict[int, list[int]]):
+    numbers = list(range(1, table.shape[2] + 1))
+    return advise(table, numbers, stroked, lambda frame, number: np.zeros((3, 4)), (48, 64))
+
+
+def test_gain_is_the_doubt_that_a_stroke_takes_away() -> None:
+    """By the sum in the module's docstring, written out."""
+    doubt = np.random.default_rng(0).uniform(0.1, 0.6, FRAMES)
+    stroked = [0, 40]
+
+    def helps(distance: int) -> float:
+        return 1 / (1 + distance / REACH)
+
+    gains = {}
+    for t in set(range(FRAMES)) - {*stroked}:
+        given = [helps(min(abs(s - f) for f in stroked)) for s in range(FRAMES)]
+        gains[t] = sum(doubt[s] * max(0.0, helps(abs(s - t)) - given[s]) for s in range(FRAMES))
+    frame, gain = best_frame_of(doubt, stroked)
+    assert frame == max(gains, key=gains.get)
+    assert gain == pytest.approx(gains[frame])
+
+
+def test_strokes_spread_where_all_is_in_doubt_alike() -> None:
+    stroked = [0]
+    for _ in range(4):
+        stroked.append(best_frame_of(np.full(FRAMES, 0.3), stroked)[0])
+    gaps = np.diff(sorted([*stroked, FRAMES]))
+    assert gaps.min() >= 6 and gaps.max() <= 20
+
+
+def test_a_stroke_goes_where_masks_fail() -> None:
+    doubt = np.full(FRAMES, 0.05)
+    doubt[12:18] = 0.9
+    advice = ask(statistics(doubt), {0: [1, 255], 50: [1]})
+    assert advice.object == 1 and 12 <= advice.frame < 18
+    assert "in doubt (0.90)" in advice.reason
+
+
+def test_the_object_in_doubt_is_told() -> None:
+    sure, unsure = np.full(FRAMES, 0.1), np.full(FRAMES, 0.4)
+    assert ask(statistics(sure, unsure), {0: [1, 2]}).object == 2
+    assert ask(statistics(unsure, sure), {0: [1, 2]}).object == 1
+    # a stroke of its own, or of background, takes an object's doubt away
+    near = {frame: [2] for frame in range(0, FRAMES, 4)}
+    assert ask(statistics(np.full(FRAMES, 0.3), unsure), near).object == 1
+
+
+def test_neither_stroked_frames_nor_those_without_the_object() -> None:
+    doubt = np.full(FRAMES, np.nan)
+    doubt[[3, 9]] = 0.9, 0.2
+    assert ask(statistics(doubt), {3: [1]}).frame == 9
+    assert ask(statistics(doubt), {3: [255]}).frame == 9
+    assert ask(statistics(doubt), {3: [1], 9: [1]}).frame is None
+    assert ask(statistics(np.full(FRAMES, np.nan)), {}).reason.startswith("no finished frame")
+
+
+def test_good_enough_is_told() -> None:
+    advice = ask(statistics(np.full(FRAMES, 0.01)), {0: [1]})
+    assert advice[:3] == (None, None, None)
+    assert advice.reason == "good enough: no object is in doubt by more than 0.01"
+
+
+def test_long_videos_take_no_time() -> None:
+    doubt = np.full(10_000, 0.1)
+    doubt[7000:7100] = 0.9
+    begin = time.perf_counter()
+    frame, _ = best_frame_of(doubt, [0, 5000])
+    assert time.perf_counter() - begin < 1 and 7000 <= frame < 7100
+
+
+def test_the_place_is_where_the_probability_is_in_doubt() -> None:
+    probability = np.zeros((30, 40), np.float32)
+    probability[5:25, 5:15] = 1
+    probability[20:25, 28:33] = 0.5
+    x, y = place_of(probability, (300, 400))
+    assert 280 <= x < 330 and 200 <= y < 250
+    place = advise(
+        statistics(np.full(9, 0.5)), [4], {0: [4]}, lambda frame, number: probability, (300, 400)
+    ).place
+    assert place == (x, y)
