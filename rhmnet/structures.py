@@ -175,8 +175,8 @@ class Geometry(NamedTuple):
         return math.prod(-(-side // STRIDE) for side in self.network)
 
 
-class Origin(NamedTuple):
-    """What the entire target's probabilities are made of."""
+class EntireLogits(NamedTuple):
+    """What the entire target's probabilities are made of, a sixteenth of their bytes."""
 
     logits_s4: Tensor
     """[O, 2, H/4, W/4], as the head gave them."""
@@ -207,20 +207,20 @@ class TrackedFrame:
         reliable: Tensor,
         channels: Sequence[int] | None,
         geometry: Geometry,
-        origin: Origin | None = None,
+        logits: EntireLogits | None = None,
     ) -> None:
         """entire, reliable: [1, L, H', W'], probabilities of the padded frame, at any stride.
 
         channels: which of the L belongs to each of objects 1..O and background; None: L = O + 1.
-        origin: what `entire` was made of, a sixteenth of its bytes; None where strokes were fixed.
+        logits: what `entire` was made of; None where strokes were fixed.
         """
         self._entire, self._reliable = entire, reliable
         self._channels, self._geometry = channels, geometry
-        self._origin = origin
+        self._logits = logits
 
     def parts(self) -> dict[str, Any]:
-        """Tensors and plain values that make it anew: `entire`, or its `origin`, and the others."""
-        kept = {"entire": self._entire} if self._origin is None else self._origin._asdict()
+        """Tensors and plain values that make it anew: `entire`, or its logits, and the others."""
+        kept = {"entire": self._entire} if self._logits is None else self._logits._asdict()
         channels = None if self._channels is None else list(self._channels)
         geometry = tuple(self._geometry)
         return {**kept, "reliable": self._reliable, "channels": channels, "geometry": geometry}

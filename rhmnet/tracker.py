@@ -28,11 +28,11 @@ from rhmnet.memory_bank import MemoryBank, ReliabilityLevel, StepMemory
 from rhmnet.model import RHMNet
 from rhmnet.structures import (
     EncodedFrame,
+    EntireLogits,
     Expansion,
     Geometry,
     MemoryEntry,
     Objects,
-    Origin,
     TrackedFrame,
 )
 
@@ -248,9 +248,9 @@ class Tracker:
             _check_finite(entire, self._net.dtype)
         self._memorize(expansion)
         self._index += 1
-        origin = Origin(expansion.entire_logits_s4, self._rows.valid, expansion.absent)
+        logits = EntireLogits(expansion.entire_logits_s4, self._rows.valid, expansion.absent)
         return TrackedFrame(
-            entire, reliable, self._objects.channels, self._geometry, None if fixed else origin
+            entire, reliable, self._objects.channels, self._geometry, None if fixed else logits
         )
 
     def _memorize(self, expansion: Expansion) -> None:

@@ -130,6 +130,29 @@ def test_every_room_is_listed() -> None:
     assert rooms - ignored - {TOOLS} == set(MAY_IMPORT)
 
 
+def repeated(names: list[str]) -> set[str]:
+    return {name for name in names if names.count(name) > 1}
+
+
+def test_names_of_modules_and_classes_occur_once() -> None:
+    """So that a name leads to one place; packages' own `__init__` aside."""
+    paths = [*(ROOT / "rhmnet").rglob("*.py")]
+    trees = [ast.parse(path.read_text()) for path in paths]
+    assert len(paths) < 90
+    assert repeated([path.stem for path in paths]) == {"__init__"}
+    classes = [n.name for tree in trees for n in ast.walk(tree) if isinstance(n, ast.ClassDef)]
+    assert not repeated(classes)
+
+
+def test_files_and_functions_are_short() -> None:
+    for path in (ROOT / "rhmnet").rglob("*.py"):
+        text = path.read_text()
+        assert len(text.splitlines()) <= 350, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 60, f"{path}: {node.name}"
+
+
 def test_nothing_imports_the_root_scripts() -> None:
     scripts = {p.stem for p in ROOT.glob("*.py")}
     for path in (ROOT / "rhmnet").rglob("*.py"):
