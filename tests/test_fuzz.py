@@ -7,6 +7,7 @@ suite, all of it with `pytest -m slow`.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -23,10 +24,11 @@ from rhmnet.data.youtube import YoutubeVos
 from rhmnet.errors import InputError
 from rhmnet.evaluation.manifest import check_weights, videos_in
 from rhmnet.files.images import image_size, read_image, read_labels
-from rhmnet.files.reading import read_list
+from rhmnet.files.reading import read_json, read_list, read_torch_file
 from rhmnet.files.scribble_file import read_scribble
 from rhmnet.files.source import Source
 from rhmnet.tools.scribbles.convert import ConvertOptions, convert_file
+from rhmnet.tools.scribbles.line_files import read_svg
 from rhmnet.tools.scribbles.masks import coco_jobs
 
 
@@ -160,6 +162,33 @@ def try_reader(name: str, folder: Path, seeds: range) -> None:
 @pytest.mark.parametrize("name", READERS)
 def test_damaged_files_are_read_right_or_refused(name: str, tmp_path: Path) -> None:
     try_reader(name, tmp_path, range(8))
+
+
+OPENING: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "read_json": (read_json, ""),
+    "read_list": (read_list, ""),
+    "read_torch_file": (read_torch_file, ""),
+    "load_model": (rhmnet.load_model, ""),
+    "load_config": (rhmnet.load_config, ".yaml"),
+    "read_svg": (read_svg, ".svg"),
+    "read_image": (read_image, ".png"),
+    "image_size": (image_size, ".png"),
+    "read_labels": (read_labels, ".png"),
+    "read_scribble": (read_scribble, ".png"),
+    "Source": (Source, ".mp4"),
+}
+
+
+@pytest.mark.parametrize("name", OPENING)
+def test_pipes_and_devices_are_refused_unread(name: str, tmp_path: Path) -> None:
+    """A pipe would be waited for without end, a device fill the memory."""
+    read, suffix = OPENING[name]
+    pipe, device = tmp_path / f"pipe{suffix}", tmp_path / f"device{suffix}"
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/zero")
+    for path in (pipe, device):
+        with watched(path.name, seconds=5), pytest.raises(InputError, match=path.stem):
+            read(path)
 
 
 @pytest.mark.slow

@@ -290,6 +290,26 @@ def test_malformed_lines_are_refused_by_name(tmp_path, change):
             convert(tmp_path / "a.json", tmp_path / f"b{SUFFIXES[kind]}", kind, ANY)
 
 
+@pytest.mark.parametrize("side", ["9" * 400 + ".0", "1e400", "9" * 150, "99999999", "2.5", '"9"'])
+def test_a_size_that_is_none_is_told_by_its_key(tmp_path, side):
+    (tmp_path / "davis.json").write_text(f'{{"scribbles": [], "size": [9, {side}]}}')
+    (tmp_path / "labelme.json").write_text(
+        f'{{"shapes": [], "imageHeight": 9, "imageWidth": {side}}}'
+    )
+    for name in ("davis", "labelme"):
+        with pytest.raises(InputError, match=r"\.json: (size|imageHeight|cannot).*(9+|2\.5|large)"):
+            convert(tmp_path / f"{name}.json", tmp_path / "b.svg", "svg", ANY)
+
+
+@pytest.mark.parametrize(
+    "start", [f'<svg width="{"9" * 400}" height="9">', '<?xml version="1.0" encoding="x"?><svg>']
+)
+def test_an_odd_head_of_an_svg_is_refused(tmp_path, start):
+    (tmp_path / "a.svg").write_text(f'{start}<path id="1" d="M0 0L1 1"/></svg>')
+    with pytest.raises(InputError, match=r"a\.svg: cannot be read as SVG \((its|unknown)"):
+        convert(tmp_path / "a.svg", tmp_path / "b.json", "davis", ANY)
+
+
 def test_davis_json_is_mended_where_a_hand_slipped_and_told(tmp_path):
     lines = [
         {"path": [[-0.0004, 0.5], [1.0004, 0.5]], "object_id": 1},

@@ -29,7 +29,8 @@ MOST_BYTES = 2 << 30
 """Of a picture or a JSON file; COCO's largest annotations are half a GiB."""
 _MARK = "\ufeff"
 _ENDS = re.compile(r"\r\n|\r|\n")  # not those that str.splitlines finds inside of names
-_HUGE_EXPONENT = re.compile(rb"[eE]\+?\d{3}")  # such a number may be infinite
+_MOST_DIGITS = 200
+_HUGE = re.compile(rb"[eE]\+?\d{3}|\d{%d}" % _MOST_DIGITS)  # such a number may be infinite
 _HEAD = 1024  # bytes that tell what a file is
 _PAGE = re.compile(rb"<(!doctype|html|head|body|script|\?xml|!--|title|meta|svg)", re.IGNORECASE)
 _PACKED = (
@@ -60,6 +61,18 @@ def read_bytes(path: str | Path, wanted: str) -> bytes:
 
 def check_file(path: str | Path, wanted: str) -> None:
     """Raise InputError unless a path is that of a file that may be read into memory."""
+    size = regular_size(path, wanted)
+    if size == 0:
+        raise broken(path, wanted, "it is empty")
+    if size > MOST_BYTES:
+        raise broken(path, wanted, f"it has {size} bytes, more than {MOST_BYTES >> 30} GiB")
+
+
+def regular_size(path: str | Path, wanted: str) -> int:
+    """Bytes of a regular file. Raises InputError for what is none, or is not there.
+
+    A pipe would be waited for, and a device never ends.
+    """
     if not isinstance(path, (str, os.PathLike)):
         raise InputError(f"{short(path)}: expected the path of a file: {wanted}")
     try:
@@ -68,13 +81,10 @@ def check_file(path: str | Path, wanted: str) -> None:
         raise _unreadable(path, error, wanted) from None
     except ValueError:  # a NUL in the name
         raise InputError(f"{str(path)!r}: no name of a file; expected {wanted}") from None
-    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device never ends
+    if not stat.S_ISREG(status.st_mode):
         kind = "is a folder" if stat.S_ISDIR(status.st_mode) else "is no regular file"
         raise InputError(f"{path}: cannot be read, it {kind}; expected {wanted}")
-    if status.st_size == 0:
-        raise broken(path, wanted, "it is empty")
-    if status.st_size > MOST_BYTES:
-        raise broken(path, wanted, f"it has {status.st_size} bytes")
+    return status.st_size
 
 
 def _unreadable(path: str | Path, error: Exception, wanted: str) -> InputError:
@@ -89,27 +99,19 @@ def broken(path: str | Path, wanted: str, why: str) -> InputError:
     return InputError(f"{path}: cannot be read as {wanted}: {why}; replace the file")
 
 
-def read_text(path: Path) -> str:
-    """UTF-8, with a byte order mark or without; UTF-16 where a mark says so.
-
-    Raises OSError, and ValueError for other bytes.
-    """
-    data = path.read_bytes()
-    wide = len(data) > 2 and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return data.decode("utf-16" if wide else "utf-8-sig")
-
-
 def read_list(path: Path) -> list[str]:
     """The names in a list of videos, one a line, in order; a name may hold spaces.
 
+    UTF-8, with a byte order mark or without; UTF-16 where a mark says so.
     Raises InputError that names the file, and what `check_name` raises.
     """
+    wanted = "a list of videos, one name a line"
+    data = read_bytes(path, wanted)
+    wide = len(data) > 2 and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        lines = _ENDS.split(read_text(path))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: cannot be read as a list of videos ({error}); expected one name a line, UTF-8"
-        ) from None
+        lines = _ENDS.split(data.decode("utf-16" if wide else "utf-8-sig"))
+    except ValueError as error:
+        raise broken(path, wanted, f"{error}") from None
     names = [line.replace(_MARK, "").strip(" \t\xa0") for line in lines]
     return [check_name(n, f"{path}: line {i}") for i, n in enumerate(names, start=1) if n]
 
@@ -121,14 +123,7 @@ def read_json(path: str | Path, wanted: str = "a JSON object") -> dict[str, Any]
     Raises InputError that names the file if it is missing, too large, no UTF-8, nested too deep,
     no JSON (NaN and Infinity are not), or holds another thing than an object.
     """
-    try:
-        if Path(path).stat().st_size > MOST_BYTES:
-            raise InputError(
-                f"{path}: is larger than {MOST_BYTES >> 30} GiB; expected {wanted}, smaller"
-            )
-        data = Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error, wanted) from None
+    data = read_bytes(path, wanted)
     content = parse_json(data, str(path), wanted)
     if not isinstance(content, dict):
         found = type(content).__name__
@@ -142,8 +137,8 @@ def parse_json(data: bytes, name: str, wanted: str = "JSON") -> Any:
     name: of the file, for messages, and `wanted`. Raises InputError as `read_json` does.
     """
     hooks: dict[str, Any] = {"parse_constant": _refuse}
-    if _HUGE_EXPONENT.search(data):
-        hooks["parse_float"] = _finite
+    if _HUGE.search(data):
+        hooks |= {"parse_float": _finite, "parse_int": _of_few_digits}
     try:
         return json.loads(data.decode("utf-8-sig"), **hooks)
     except RecursionError:
@@ -164,6 +159,12 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"the number {text[:30]} is too large")
     return number
+
+
+def _of_few_digits(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"the number {text[:30]}... is too large")
+    return int(text)
 
 
 def read_torch_file(path: str | Path, device: str | torch.device = "cpu") -> Any:
@@ -197,13 +198,11 @@ def read_torch_file(path: str | Path, device: str | torch.device = "cpu") -> Any
 
 def _look_at(path: Path) -> bytes:
     """The first bytes; raises InputError that says what a file is that torch.save never wrote."""
+    size = regular_size(path, _OF_TORCH)
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(_HEAD)
-    except IsADirectoryError:
-        raise InputError(f"{path}: a folder; expected {_OF_TORCH}") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise _unreadable(path, error, _OF_TORCH) from None
     if not head:
         raise InputError(f"{path}: is empty; expected {_OF_TORCH}")

@@ -11,11 +11,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
+from typing import Any
 
 import cv2
 import numpy as np
 
-from rhmnet.bounds import short
+from rhmnet.bounds import is_whole_number, short
 from rhmnet.errors import InputError
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS
 
@@ -32,6 +33,7 @@ BACKGROUND_ID = 0
 """Object id of background strokes in a drawing, as in DAVIS' interactive challenge."""
 _MOST_PIXELS = 2**28
 _FARTHEST = 10**6  # pixels; OpenCV counts sixteenths of them in 32 bits
+_MOST_DIGITS = 9  # of an object's number
 _SUBPIXEL_BITS = 4  # OpenCV draws at 1/16 of a pixel
 _BROAD = 31  # pixels; above it dilation, whose time grows with the pen's area, is too slow
 _NUMBERED = re.compile(r"(?:object|obj)?[\s_-]*0*(\d+)", re.IGNORECASE)
@@ -172,11 +174,24 @@ def parse_size(text: str) -> Size:
     return int(match[2]), int(match[1])
 
 
+def size_said(sides: Any, where: str) -> Size:
+    """H, W as JSON says them. Raises InputError that names `where` for what is none."""
+    whole = isinstance(sides, list) and all(is_whole_number(side, 1, 99_999) for side in sides)
+    if not whole or len(sides) != 2:
+        raise InputError(f"{where}={short(sides)}: expected height and width, 1 to 99999 pixels")
+    return sides[0], sides[1]
+
+
 def object_id(name: str) -> int | None:
-    """Of `2`, `object 2`, `obj_2`, `background`, `bg`, `0`; None for any other name."""
+    """Of `2`, `object 2`, `obj_2`, `background`, `bg`, `0`; None for any other name.
+
+    Raises ValueError for a number that no object has.
+    """
     if _BACKGROUND.fullmatch(name.strip()):
         return BACKGROUND_ID
     match = _NUMBERED.fullmatch(name.strip())
+    if match and len(match[1]) > _MOST_DIGITS:
+        raise ValueError(f"{short(name)} is no object's number")
     return int(match[1]) if match else None
 
 

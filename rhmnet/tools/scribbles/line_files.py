@@ -21,7 +21,7 @@ import numpy as np
 
 from rhmnet.errors import InputError
 from rhmnet.files.names import check_name
-from rhmnet.files.reading import read_json
+from rhmnet.files.reading import read_bytes, read_json
 from rhmnet.files.writing import new_file, write_json
 from rhmnet.labels import davis_palette
 from rhmnet.tools.scribbles import (
@@ -33,6 +33,7 @@ from rhmnet.tools.scribbles import (
     number_names,
     object_id,
     pen_width,
+    size_said,
 )
 
 _FRAME = re.compile(r"[0-9]{1,6}")  # file names, without suffix, that are a frame's number
@@ -62,15 +63,13 @@ def read_davis(path: Path, size: Size | None = None) -> dict[int, Drawing]:
     """
     content = read_json(path)
     try:
-        frames, said = content["scribbles"], content.get("size")
-        if not isinstance(frames, list) or not all(isinstance(lines, list) for lines in frames):
-            raise ValueError
-        said = tuple(int(side) for side in said) if said else None
-        if said and (len(said) != 2 or min(said) < 1):
-            raise ValueError
-    except (KeyError, TypeError, ValueError):
+        frames = content["scribbles"]
+        if not all(isinstance(lines, list) for lines in [frames, *frames]):
+            raise TypeError
+    except (KeyError, TypeError):
         expected = '{"scribbles": [[line, ...] of each frame]}'
         raise InputError(f"{path}: not DAVIS scribbles; expected {expected}") from None
+    said = size_said(content["size"], f"{path}: size") if content.get("size") else None
     size = size or said
     if size is None:
         raise InputError(f"{path}: does not say the size of its frames; give --size WIDTHxHEIGHT")
@@ -101,7 +100,7 @@ def _davis_line(
     try:
         points = np.array(line["path"], np.float64).reshape(-1, 2)
         number = int(line["object_id"])
-        if number < 0 or number != float(line["object_id"]):
+        if not 0 <= number < 10**9 or number != float(line["object_id"]):
             raise ValueError
         thickness = pen_width(line.get("thickness"))
         if not len(points):
@@ -155,15 +154,14 @@ def read_labelme(path: Path, size: Size | None = None) -> dict[int, Drawing]:
         for shape in lines:
             points = np.array(shape["points"], np.float64).reshape(-1, 2) - CORNER
             if not len(points):
-                raise ValueError("no points")
+                raise ValueError
             label = ids[str(shape["label"])]
             strokes.append(Stroke(label, points, pen_width(shape.get("thickness"))))
-        sides = content.get("imageHeight"), content.get("imageWidth")
-        said = (int(sides[0]), int(sides[1])) if all(sides) else None
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise InputError(
-            f"{path}: a shape is malformed ({error}); expected label and points [[x, y], ...]"
-        ) from None
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        wanted = "a label, points [[x, y], ...], and perhaps a thickness in pixels"
+        raise InputError(f"{path}: a shape is malformed; expected {wanted}") from None
+    sides = [content.get("imageHeight"), content.get("imageWidth")]
+    said = size_said(sides, f"{path}: imageHeight, imageWidth") if all(sides) else None
     dropped = [f"shapes of type {kind}" for kind in others]
     dropped += [f"{key} of shapes" for key in _UNDRAWN if any(line.get(key) for line in lines)]
     dropped += ["the picture inside it"] if content.get("imageData") else []
@@ -192,16 +190,16 @@ def read_svg(path: Path, size: Size | None = None) -> dict[int, Drawing]:
     that no name labels.
     """
     try:
-        root = ElementTree.parse(path).getroot()
+        root = ElementTree.fromstring(read_bytes(path, "SVG"))
         if root.tag.removeprefix(_SVG) != "svg":
             raise ElementTree.ParseError(f"its root is {root.tag}")
         said, to_pixels = _canvas(root)
         drawing = Drawing(size or said, [])
         with np.errstate(all="ignore"):  # what is not finite is refused
             _collect(path, root, _Pen(to_pixels, None, None), drawing)
-    except (OSError, ElementTree.ParseError, ValueError, IndexError, ArithmeticError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except (ElementTree.ParseError, ValueError, LookupError, ArithmeticError) as error:
         why = str(error)[:200]
         raise InputError(f"{path}: cannot be read as SVG ({why}); save it again") from None
     drawing.dropped = sorted(set(drawing.dropped))
@@ -240,6 +238,8 @@ def _canvas(root: ElementTree.Element) -> tuple[Size | None, np.ndarray]:
         width, height = view[2:]
     else:
         return None, np.eye(3)
+    if not height + width < np.inf:
+        raise ValueError("its width or height is infinite")
     to_pixels = ""
     if len(view) == 4 and view[2] > 0 and view[3] > 0:
         how = root.get("preserveAspectRatio") or "xMidYMid"
