@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
+import io
 import json
-import runpy
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from davis_files import load_script
 from small import OVERRIDES
 
 from rhmnet.errors import InputError
+from rhmnet.runtime import run_command
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "benchmark.py"
-
-
-def run(*args: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, str(SCRIPT), *args], capture_output=True, text=True)
+Run = Callable[..., subprocess.CompletedProcess]
 
 
-def test_row_by_row_with_comparison(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    return load_script("scripts/benchmark.py")
+
+
+@pytest.fixture
+def run(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the script with arguments in this process, as a command line's."""
+
+    def call(*args: str) -> subprocess.CompletedProcess:
+        out, err = io.StringIO(), io.StringIO()
+        with monkeypatch.context() as patched, redirect_stdout(out), redirect_stderr(err):
+            patched.setattr(sys, "argv", [script.__file__, *args])
+            with pytest.raises(SystemExit) as ended:
+                run_command(script.main)
+        return subprocess.CompletedProcess(args, ended.value.code, out.getvalue(), err.getvalue())
+
+    return call
+
+
+@pytest.fixture
+def rows_here(script: ModuleType, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are measured in this process, too: beginning another takes seconds."""
+    here = SimpleNamespace(run=lambda command, **_: run(*command[2:]))
+    monkeypatch.setattr(script, "subprocess", here)
+
+
+def test_row_by_row_with_comparison(run: Run, tmp_path: Path) -> None:
+    """The row in a process of its own, as for the user."""
     out = tmp_path / "b.json"
     options = ["--objects", "2", "--size", "48x80", "--frames", "2", "--repeats", "1"]
     done = run(*OVERRIDES, *options, "--compare", "--json", str(out))
@@ -37,7 +66,7 @@ def test_row_by_row_with_comparison(tmp_path: Path) -> None:
     assert row["largest_difference"] <= 1e-4 and row["equal_labels"] >= 0.999
 
 
-def test_a_video_of_the_users(tmp_path: Path) -> None:
+def test_a_video_of_the_users(run: Run, rows_here: None, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for index in range(3):
         image = rng.integers(0, 256, (48, 80, 3), dtype=np.uint8)
@@ -67,13 +96,11 @@ def test_a_video_of_the_users(tmp_path: Path) -> None:
     ],
 )
 def test_bad_options_are_one_line(
-    args: list[str],
-    expected: str,
-    monkeypatch: pytest.MonkeyPatch,
+    args: list[str], expected: str, script: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["benchmark.py", *args])
     with pytest.raises(InputError, match=expected):
-        runpy.run_path(str(SCRIPT))["parse"]()
+        script.parse()
 
 
 @pytest.mark.parametrize(
@@ -83,7 +110,7 @@ def test_bad_options_are_one_line(
         (["--checkpoint", "no.pth.tar"], "no.pth.tar"),
     ],
 )
-def test_bad_input_is_one_line(args: list[str], expected: str) -> None:
+def test_bad_input_is_one_line(args: list[str], expected: str, run: Run, rows_here: None) -> None:
     done = run(*args, "--objects", "1")
     assert done.returncode == 2 and expected in done.stderr
     assert "Traceback" not in done.stderr
