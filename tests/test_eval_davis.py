@@ -76,12 +76,14 @@ def test_mask_init_starts_from_the_first_mask(monkeypatch, tmp_path, fake):
 
 def test_davis16_merges_objects_and_can_keep_object_1(monkeypatch, tmp_path, fake):
     make_davis(tmp_path / "DAVIS", 2016)
-    run(monkeypatch, tmp_path, "--year", "16")
+    with pytest.warns(UserWarning, match="label 3, the largest, is read as the background"):
+        run(monkeypatch, tmp_path, "--year", "16")
     report = scores_of(tmp_path, 2016)
     assert "merged" in report["reading"]
     assert report["mean"]["J&F-Mean"] == 1
     assert fake.started[0][1] == 2  # the strokes tell two objects apart
-    run(monkeypatch, tmp_path, "--year", "16", "--davis16", "object1")
+    with pytest.warns(UserWarning, match="label 3, the largest, is read as the background"):
+        run(monkeypatch, tmp_path, "--year", "16", "--davis16", "object1")
     report = scores_of(tmp_path, 2016)
     assert "object 1" in report["reading"]
     one, both = masks_of(1) == 1, masks_of(1) > 0

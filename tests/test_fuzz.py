@@ -31,6 +31,9 @@ from rhmnet.tools.scribbles.convert import ConvertOptions, convert_file
 from rhmnet.tools.scribbles.line_files import read_svg
 from rhmnet.tools.scribbles.masks import coco_jobs
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*painted on:UserWarning")
+"""How a painting was read is told: tests/test_painted_strokes.py."""
+
 
 def picture_of(path: Path) -> np.ndarray:
     image = read_image(path)
