@@ -18,37 +18,37 @@ from rhmnet.errors import say
 
 needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 
-PROGRAM = """
-import resource, sys
-import torch
+KEEP = """
 from rhmnet.runtime import keep_freed_memory
-if sys.argv[1] == "keep":
-    print(keep_freed_memory())
-for repeat in range(12):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(20_000_000)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(keep_freed_memory())
+"""
+FAULTS = """
+import resource, torch
+def faults():
+    for repeat in range(12):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(20_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 """
 
 
-def run(*args: str, **env: str) -> list[str]:
+def run(program: str, **env: str) -> list[str]:
     unset = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "LD_PRELOAD"))}
-    command = [sys.executable, "-c", PROGRAM, *args]
+    command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, env=unset | env, check=True)
     return done.stdout.split()
 
 
 @needs_glibc
 def test_memory_is_mapped_once() -> None:
-    said, faults = run("keep")
-    (faults_without,) = run("leave")
+    faults_without, said, faults = run(f"{FAULTS}print(faults()){KEEP}print(faults())")
     assert said == "True"
     assert int(faults) < 100 < int(faults_without)
 
 
 @needs_glibc
 def test_what_the_user_chose_is_left_alone() -> None:
-    assert run("keep", MALLOC_ARENA_MAX="4")[0] == "False"
+    assert run(KEEP, MALLOC_ARENA_MAX="4") == ["False"]
 
 
 @pytest.mark.parametrize(
