@@ -103,7 +103,7 @@ def test_make_coco_looks_in_its_root_too_and_draws_several_sets(run, tmp_path):
     assert [entry["anno_name"] for entry in entries] == ["s0/a.bmp", "s1/a.bmp"]
     first, second = (read_labels(root / "scribbles" / entry["anno_name"]) for entry in entries)
     assert (first != second).any() and set(np.unique(first)) == set(np.unique(second))
-    assert run("check", root)[0] == 0
+    assert run("check", root, "--sheet", tmp_path / "strokes.png")[0] == 0
     code, _, err = run(*command, "--annotations", "nowhere/i.json")
     assert code == 2 and f"nowhere/i.json and {root}/nowhere/i.json: no such file" in err
 
