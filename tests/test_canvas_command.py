@@ -16,6 +16,7 @@ from canvas_server import write_frames
 from rhmnet.errors import InputError
 from rhmnet.tools import canvas as canvas_command
 from rhmnet.tools.canvas import find_videos, hosts_of, listen, main, parse
+from rhmnet.tools.canvas.request_guard import shown_in_browser
 
 
 def test_others_are_let_in_on_demand_alone() -> None:
@@ -44,6 +45,21 @@ def test_a_taken_port_gives_the_next_free_one_and_says_so() -> None:
         first.close()
     with pytest.raises(InputError, match="--host"):
         listen("203.0.113.1", 0)  # of no machine: kept for documents
+
+
+def test_the_browser_is_led_by_a_file_of_its_user_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    link = "http://127.0.0.1:8765/#a-secret-token"
+    with shown_in_browser(link, tmp_path):
+        (path,) = tmp_path.iterdir()
+        assert opened == [path.as_uri()] and "secret" not in opened[0]
+        assert path.stat().st_mode & 0o777 == 0o600 and link in path.read_text()
+    assert not [*tmp_path.iterdir()]
+    with shown_in_browser(link, tmp_path / "not there"):  # the system's own folder does
+        assert "secret" not in opened[1]
 
 
 def test_hosts_are_exact() -> None:

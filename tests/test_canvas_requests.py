@@ -39,6 +39,7 @@ from websockets.sync.client import connect
 from rhmnet.errors import InputError
 from rhmnet.tools.canvas.request_guard import MOST_IMPORT, MOST_JSON
 from rhmnet.tools.scribbles import Drawing, Stroke, rasterize
+from rhmnet.tools.segment.segment_command import main as segment
 
 LINE = [[8.0, 8.0], [40.0, 20.0]]
 STROKE = {"op": "stroke", "frame": 3, "object": 1, "width": 5, "points": LINE}
@@ -123,6 +124,17 @@ def test_another_origin_is_refused(shared: Canvas, origin: str, method: str) -> 
     answer = shared.ask(method, path, body, {"Origin": origin})
     assert answer.status == 403 and "origin" in answer.json["error"]
     assert shared.get("/api/project", **{"Sec-Fetch-Site": "cross-site"}).status == 403
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_link_elsewhere_leads_to_the_page_and_no_farther(shared: Canvas, site: str) -> None:
+    followed = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert shared.get("/", **followed, Authorization=None).status == 200
+    assert shared.get("/api/project", **followed).status == 403
+    assert shared.ask("POST", "/api/take", {"client": "evil"}, followed).status == 403
+    for other in ({"Sec-Fetch-Dest": "iframe"}, {"Sec-Fetch-Mode": "no-cors"}):
+        assert shared.get("/", **{**followed, **other}).status == 403
+    assert shared.ask("POST", "/", {"client": "evil"}, followed).status == 403
 
 
 @pytest.mark.parametrize("sent", [None, "", "Bearer", "Bearer wrong", "Basic {token}", "{token}"])
@@ -502,6 +514,7 @@ def test_strokes_go_out_and_come_in_again(fresh: Canvas, network: Path, tmp_path
     fresh.stroke(3, 1, *LINE)
     fresh.stroke(3, 255, (50, 40), (60, 40), width=7)
     fresh.stroke(9, 2, (5, 40))
+    fresh.stroke(10, 255, (5, 40), (9, 9))  # of no object: other frames' are enough
     folder = exported(fresh, "strokes", "davis")
     before = fresh.video.session.strokes
     with canvas([write_frames(tmp_path / "again" / "clip")], network) as other:
@@ -512,10 +525,38 @@ def test_strokes_go_out_and_come_in_again(fresh: Canvas, network: Path, tmp_path
         assert all(np.array_equal(other.video.session.strokes[f], m) for f, m in before.items())
         for frame in before:
             assert other.edit({"op": "clear", "frame": frame}).status == 200
-        for frame in before:
-            data = (folder / "davis" / "clip" / f"{frame:05d}.json").read_bytes()
-            assert bring_in(other, data, "json", 0).json["frames"] == [frame]
+        data = (folder / "davis" / "clip.json").read_bytes()
+        assert bring_in(other, data, "json", 0).json["frames"] == [*before]
         assert all(np.array_equal(other.video.session.strokes[f], m) for f, m in before.items())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_strokes_of_all_kinds_give_the_command_line_the_same_masks(
+    fresh: Canvas, network: Path, tmp_path: Path, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    for turn in range(14):  # brush, eraser and background, on and off the frame, undone and deleted
+        points = rng.uniform(-6, WIDTH, (rng.integers(1, 5), 2)).tolist()
+        number, width = int(rng.choice([0, 1, 1, 2, 7, 255])), float(rng.choice([1, 3.5, 9]))
+        stroke = {"op": "stroke", "object": number, "width": width, "points": points}
+        fresh.edit({**stroke, "frame": int(rng.choice([0, 4, 11]))})  # some cover nothing
+        if rng.random() < 0.2:
+            way = str(rng.choice(["/api/undo", "/api/redo"]))
+            fresh.post(way, base=fresh.video.revision, id=f"undo{turn}")
+        if rng.random() < 0.1:
+            fresh.edit({"op": "delete_object", "number": 2})
+        if rng.random() < 0.2:
+            fresh.post("/api/run")
+    fresh.stroke(4, 3, (20, 20), (40, 30))
+    fresh.run_to_the_end()
+    folder = exported(fresh, "masks", "strokes", "davis")
+    video, masks = str(tmp_path / "clip"), sorted((folder / "masks").iterdir())
+    assert len(masks) == FRAMES
+    for given in (folder / "strokes", folder / "davis" / "clip.json"):
+        out = tmp_path / given.stem
+        words = [video, "--scribble", str(given), "--out", str(out), "--checkpoint", str(network)]
+        assert segment(words) == 0
+        assert all(m.read_bytes() == (out / "masks" / m.name).read_bytes() for m in masks)
 
 
 def bring_in(canvas: Canvas, data: bytes, kind: str, frame: int) -> Any:
@@ -563,6 +604,12 @@ def test_several_videos_are_listed_and_opened(network: Path, tmp_path: Path) -> 
         assert [(v["name"], v["open"]) for v in told["videos"]] == [("a", False), ("b", True)]
         assert told["project"]["revision"] == 0 and told["videos"][0]["saved"]
         assert one.post("/api/open", video=2).status == 400
+        other = tmp_path / "a.rhmnet" / "project.json"
+        told = other.read_text()
+        other.write_text(told.replace("session", "something else"))
+        assert one.post("/api/open", video=0).status == 400
+        assert one.get("/api/project").json["project"]["name"] == "b"  # which stays open
+        other.write_text(told)
         assert one.post("/api/open", video=0).json["project"]["stroked"] == {"0": [1]}
         one.run_to_the_end()
         one.post("/api/open", video=1)

@@ -18,8 +18,8 @@ import os
 import socket
 import threading
 import time
-import webbrowser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from rhmnet.labels import BACKGROUND, davis_palette
 from rhmnet.runtime import CommandParser, whole
 from rhmnet.runtime.processes import StopRequest, choose_device
 from rhmnet.tools.canvas.open_video import OpenVideo
-from rhmnet.tools.canvas.request_guard import Tabs, new_token
+from rhmnet.tools.canvas.request_guard import Tabs, new_token, shown_in_browser
 from rhmnet.tools.canvas.web_api import WebApi
 from rhmnet.tools.segment import Session
 from rhmnet.tracker import settle_precision
@@ -82,10 +82,9 @@ class Workspace:
                 return
             source = Source(str(self.paths[number]))
             folder = self.folder_of(number)
-            if self.video is not None:
-                self.video.close()
-                self.video = None
             session = Session(source, self._model, self._config, folder)
+            if self.video is not None:  # not before the next one has turned out to be usable
+                self.video.close()
             self.video = OpenVideo(number, session, source, folder, self._tabs.publish)
         self._tabs.publish({"type": "opened", "video": number})
 
@@ -161,9 +160,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet canvas") -> int:
             server = Server(workspace, tabs, listening, hosts_of(args, port), token)
             link = f"http://{_named(args.host)}:{port}/#{token}"
             say(f"open {link}")
-            if not args.no_browser:
-                webbrowser.open(link)
-            _wait(workspace, stop)
+            with ExitStack() as shown:
+                if not args.no_browser:
+                    shown.enter_context(shown_in_browser(link, workspace.folder_of(0).parent))
+                _wait(workspace, stop, lambda: tabs.editor is not None and shown.close())
             server.stop()
         finally:
             workspace.close()
@@ -296,11 +296,12 @@ class Server:
         self._thread.join(3)
 
 
-def _wait(workspace: Workspace, stop: StopRequest) -> None:
-    """Until a signal comes; what is computed shows as a bar meanwhile."""
+def _wait(workspace: Workspace, stop: StopRequest, look: Callable[[], object]) -> None:
+    """Until a signal comes, looking now and then; what is computed shows as a bar meanwhile."""
     bar: tqdm | None = None
     while not stop.exit_code:
         time.sleep(_LOOK)
+        look()
         video = workspace.video
         if video is None or not video.running:
             if bar is not None:

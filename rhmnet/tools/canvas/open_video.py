@@ -6,8 +6,10 @@ frame that is looked at); the thread takes them up between two steps of the netw
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import itertools
+import os
 import secrets
 import threading
 import time
@@ -87,13 +89,14 @@ class OpenVideo:
     @property
     def id(self) -> str:
         """What the page keeps its own settings by."""
-        return f"{self.source.name}@{self.folder.name}"
+        place = hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:12]
+        return f"{self.source.name}@{place}"
 
     def describe(self) -> dict[str, Any]:
         """All that the page begins with."""
         source = self.source
-        named = [source.frame_name(0), source.frame_name(self.frames - 1)]
-        plain = named == ["0", str(self.frames - 1)]
+        names = source.names
+        plain = all(name.isdecimal() and int(name) == i for i, name in enumerate(names))
         return {
             "video": self.number,
             "id": self.id,
@@ -101,7 +104,7 @@ class OpenVideo:
             "frames": self.frames,
             "size": list(source.size),
             "fps": source.fps,
-            "names": None if plain else list(source.names),
+            "names": None if plain else names,
             "note": source.note,
             "can_coco": importlib.util.find_spec("pycocotools") is not None,
             "objects": self.objects(),
@@ -115,8 +118,8 @@ class OpenVideo:
 
     def objects(self) -> list[dict[str, Any]]:
         """Number and name of each, and whether it is locked and hidden; 255 is the background."""
-        named = self.session.objects
-        told = [{"number": n, "name": name or f"object {n}"} for n, name in named.items()]
+        named = self.session.objects.items()
+        told = [{"number": n, "name": name or f"object {n}"} for n, name in named]
         if not told:  # to draw on at once: the first stroke adds it
             told = [{"number": 1, "name": "object 1", "virtual": True}]
         told.append({"number": BACKGROUND, "name": "Background"})
@@ -195,8 +198,7 @@ class OpenVideo:
             raise InputError(f"number: no object {short(number)}; expected one that was added")
         told = {}
         for key in _PLAIN_VIEW:
-            told[key] = content.get(key, False)
-            if type(told[key]) is not bool:
+            if type(told.setdefault(key, content.get(key, False))) is not bool:
                 raise InputError(f"{key}: {short(told[key])}; expected true or false")
         with self._edits:
             self._view[number] = told
@@ -253,8 +255,8 @@ class OpenVideo:
         self._stroked = now
         changed = {one for one in {*before, *now} if before.get(one) != now.get(one)}
         changed |= set() if frame is None else {frame}
-        told = {"frame": frame, "objects": self.objects(), **self._standing()}
-        return {**told, "stroked": {one: now.get(one, []) for one in sorted(changed)}}
+        stroked = {one: now.get(one, []) for one in sorted(changed)}
+        return {"frame": frame, "objects": self.objects(), "stroked": stroked, **self._standing()}
 
     def _tell_edit(self, told: dict[str, Any], client: str) -> None:
         self._advice = None
@@ -269,7 +271,7 @@ class OpenVideo:
         return {"revision": session.revision, **can}
 
     def _locked(self) -> list[int]:
-        return [number for number, view in self._view.items() if view["locked"]]
+        return [n for n, view in self._view.items() if view["locked"]]
 
     def _read_view(self) -> dict[int, dict[str, bool]]:
         """What is locked and hidden; what cannot be read is as in a new project."""

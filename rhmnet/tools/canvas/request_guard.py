@@ -10,8 +10,13 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import os
 import secrets
-from collections.abc import Collection
+import webbrowser
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
@@ -68,6 +73,22 @@ def new_token() -> str:
     return secrets.token_urlsafe(24)
 
 
+@contextmanager
+def shown_in_browser(link: str, folder: Path) -> Iterator[None]:
+    """Have the browser follow the link, by a file in `folder` that leads to it, which then goes.
+
+    The file is readable to its user alone. What stands on a command line, as the link with its
+    token would on the browser's, all users of a machine can see. A browser may be shut out of the
+    system's folder for temporary files, but hardly of the one that the videos lie in.
+    """
+    place = folder if os.access(folder, os.W_OK) else None
+    with NamedTemporaryFile("w", dir=place, prefix="rhmnet-", suffix=".html") as file:
+        file.write(f'<meta http-equiv="refresh" content="0;url={link}"><a href="{link}">Canvas</a>')
+        file.flush()
+        webbrowser.open(Path(file.name).resolve().as_uri())
+        yield
+
+
 class Guard:
     """ASGI middleware: refuses strangers, and adds what browsers must keep to.
 
@@ -105,7 +126,9 @@ class Guard:
         origins = _values(scope, b"origin")
         if any(origin != f"http://{host}" for origin in origins) or (socket and not origins):
             raise Refused(403, "this origin is not the canvas' page; use the link that it printed")
-        if _only(scope, b"sec-fetch-site") not in (None, "same-origin", "none"):
+        if _only(scope, b"sec-fetch-site") not in (None, "same-origin", "none") and not (
+            _is_followed_link(scope)
+        ):
             raise Refused(403, "asked by another site; use the link that the canvas printed")
         if not scope["path"].startswith("/api/"):
             return
@@ -279,6 +302,15 @@ def _only(scope: Scope, name: bytes) -> str | None:
     """A header's value; None where it is not there, and a value of nobody where it is doubled."""
     values = _values(scope, name)
     return values[0] if len(values) == 1 else ("" if values else None)
+
+
+def _is_followed_link(scope: Scope) -> bool:
+    """Whether a link elsewhere, as in a terminal in a browser, leads to the page: a new document.
+
+    The page itself holds no secret.
+    """
+    how = _only(scope, b"sec-fetch-mode"), _only(scope, b"sec-fetch-dest"), scope.get("method")
+    return how == ("navigate", "document", "GET") and not scope["path"].startswith("/api/")
 
 
 def _token_of(scope: Scope) -> str:

@@ -207,7 +207,8 @@ def read_import(data: bytes, kind: str | None, frame: int, source: Source) -> St
         path = Path(folder) / f"strokes{suffixes[kind]}"
         write_bytes(path, data)
         try:
-            options = StrokeFileOptions(frame=frame if kind == "map" else None)
+            number = frame if kind == "map" else None
+            options = StrokeFileOptions(frame=number, background_alone=True)
             return read_strokes([path], source, options)
         except InputError as error:
             raise InputError(str(error).replace(str(path), "the file")) from None
@@ -291,9 +292,8 @@ class Exports:
                 write_mask(folder / "strokes" / f"{source.frame_name(frame)}.png", labels)
         if "davis" in kinds:
             named = source.name.strip(".") or "video"
-            for frame, labels in maps.items():
-                path = folder / "davis" / named / f"{frame:05d}.json"
-                write_davis(path, drawing_of(session, frame, labels))
+            drawings = {frame: drawing_of(session, frame, maps[frame]) for frame in maps}
+            write_davis(folder / "davis" / f"{named}.json", drawings, named)
         masks = video.folder / "masks"
         if "masks" in kinds:
             for name in source.names:

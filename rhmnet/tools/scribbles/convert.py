@@ -12,6 +12,7 @@ What a format cannot hold is dropped, and said to be.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +60,17 @@ class LineFormat(NamedTuple):
     write: Callable[[Path, Drawing], None]
 
 
+def _write_davis_frame(path: Path, drawing: Drawing) -> None:
+    """A file named by a number is that frame of its folder's video."""
+    if _FRAME.fullmatch(path.stem):
+        write_davis(path, {int(path.stem): drawing}, path.parent.name)
+    else:
+        write_davis(path, {0: drawing}, path.stem)
+
+
+_FRAME = re.compile(r"[0-9]{1,6}")  # file names, without suffix, that are a frame's number
 LINE_FORMATS = {
-    "davis": LineFormat(".json", "scribbles", read_davis, write_davis),
+    "davis": LineFormat(".json", "scribbles", read_davis, _write_davis_frame),
     "labelme": LineFormat(".json", "shapes", read_labelme, write_labelme),
     "svg": LineFormat(".svg", None, read_svg, write_svg),
 }

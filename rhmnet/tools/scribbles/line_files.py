@@ -13,6 +13,7 @@ SVG: paths, lines and polylines; a pen's width is the stroke's. What a stroke la
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -36,7 +37,6 @@ from rhmnet.tools.scribbles import (
     size_said,
 )
 
-_FRAME = re.compile(r"[0-9]{1,6}")  # file names, without suffix, that are a frame's number
 _OF_LINES = {"path", "object_id", "thickness"}
 _OF_FILES = {"scribbles", "size", "sequence", "annotated_frame"}
 _BEYOND = 0.5  # of the image's sides: so far a hand may leave it; farther is another unit
@@ -119,20 +119,17 @@ def _davis_line(
     return stroke, "how far lines leave the image: they end on its border" if outside else None
 
 
-def write_davis(path: Path, drawing: Drawing) -> None:
-    """Write one frame's drawing; a file named by a number is that frame of its folder's video."""
-    height, width = drawing.size
-    is_frame = _FRAME.fullmatch(path.stem)
-    frame = int(path.stem) if is_frame else 0
+def write_davis(path: Path, drawings: Mapping[int, Drawing], sequence: str) -> None:
+    """Write the drawings of a video's frames, at least one, by their numbers."""
+    height, width = drawings[min(drawings)].size
     scale = np.maximum([width - 1, height - 1], 1)
-    lines = []
-    for stroke in drawing.strokes:
-        points = np.minimum((stroke.points + _INSIDE) / scale, 1).tolist()
-        line = {"path": points, "object_id": stroke.object_id, "thickness": stroke.thickness}
-        lines.append(line)
-    sequence = path.parent.name if is_frame else path.stem
-    content = {"sequence": sequence, "annotated_frame": frame, "size": [height, width]}
-    frames = [[] for _ in range(frame)] + [lines]
+    frames: list[list[dict]] = [[] for _ in range(max(drawings) + 1)]
+    for frame, drawing in drawings.items():
+        for stroke in drawing.strokes:
+            points = np.minimum((stroke.points + _INSIDE) / scale, 1).tolist()
+            line = {"path": points, "object_id": stroke.object_id, "thickness": stroke.thickness}
+            frames[frame].append(line)
+    content = {"sequence": sequence, "annotated_frame": min(drawings), "size": [height, width]}
     write_json(path, {**content, "scribbles": frames}, indent=None)
 
 

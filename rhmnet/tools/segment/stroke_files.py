@@ -58,6 +58,7 @@ class StrokeFileOptions(NamedTuple):
     thickness: float = 5.0  # of lines whose file does not say, pixels at 480p
     resize: bool = False  # fit maps of another size to the video
     background_color: str | None = None  # of painted background strokes
+    background_alone: bool = False  # is enough: others are there, or to come
 
 
 def read_strokes(paths: Sequence[Path], source: Source, options: StrokeFileOptions) -> Strokes:
@@ -77,8 +78,8 @@ def read_strokes(paths: Sequence[Path], source: Source, options: StrokeFileOptio
             places[frame] = path, labels
     raw = _read_maps(places, source, options, notes)
     most = max(int(labels[labels < BACKGROUND].max(initial=0)) for labels in raw.values())
-    num_objects = most if options.num_objects is None else options.num_objects
-    if most == 0:
+    num_objects = max(most, 1) if options.num_objects is None else options.num_objects
+    if most == 0 and not options.background_alone:
         where = ", ".join(str(path) for path in files)
         raise InputError(
             f"{where}: no stroke of an object; expected values 1, 2, ... (255 is background)"
@@ -98,7 +99,7 @@ def read_strokes(paths: Sequence[Path], source: Source, options: StrokeFileOptio
         if not labels.any():
             raise InputError(f"{path}: holds no stroke on frame {frame}; draw one or leave it out")
     strokes = Strokes(maps, num_objects, tuple(notes))
-    if not strokes.frames_of():
+    if not strokes.frames_of() and not options.background_alone:
         raise InputError(f"{files[0]}: only background strokes; draw one on an object (1, 2, ...)")
     return strokes
 

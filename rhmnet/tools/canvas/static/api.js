@@ -75,23 +75,30 @@ export const redo = () => edit({ op: "redo" });
 export const waiting = (frame) =>
   queue.map((one) => one.operation).filter((one) => one.op === "stroke" && one.frame === frame);
 
-export function recover() {
-  count += 1;
-  queue = [];
+// Take up what an earlier page could not send, if this one may. another: the project was another's.
+export function recover(another) {
+  if (another) queue = [];
+  if (!mayEdit()) return;
+  let kept = [];
   try {
-    queue = JSON.parse(localStorage.getItem(storage()) ?? "[]");
+    kept = JSON.parse(localStorage.getItem(storage()) ?? "[]");
   } catch {
     localStorage.removeItem(storage());
   }
-  if (!Array.isArray(queue)) queue = [];
+  const here = new Set(queue.map((one) => one.id));
+  if (Array.isArray(kept)) queue = [...kept.filter((one) => !here.has(one.id)), ...queue];
   changed();
   flush();
 }
 
 function changed() {
   state.unsent = queue.length;
-  if (queue.length) localStorage.setItem(storage(), JSON.stringify(queue));
-  else localStorage.removeItem(storage());
+  try {
+    if (queue.length) localStorage.setItem(storage(), JSON.stringify(queue));
+    else localStorage.removeItem(storage());
+  } catch {
+    // the browser keeps no more: what is not sent stays in this page alone
+  }
   tell("saved");
 }
 
@@ -130,29 +137,34 @@ async function flush() {
 
 let socket = null;
 let pause = 250; // ms before the next try
+let heard = Promise.resolve();
 
-export function connect() {
+// load: asks for all there is, at each hello; what is told meanwhile is taken up afterwards, in order.
+export function connect(load) {
   const path = `ws://${location.host}/api/socket?client=${encodeURIComponent(state.client)}`;
   socket = new WebSocket(path, ["rhmnet", `token.${token}`]);
   socket.onmessage = (event) => {
     const message = JSON.parse(event.data);
-    if (message.type === "hello") welcomed();
-    tell(`server-${message.type}`, message);
+    heard = heard.then(() => take(message, load)).catch(reportError);
   };
   socket.onclose = () => {
     state.connected = false;
     tell("saved");
-    setTimeout(connect, pause);
+    tell("away");
+    setTimeout(() => connect(load), pause);
     pause = Math.min(4000, pause * 2);
   };
 }
 
-function welcomed() {
-  pause = 250;
-  state.connected = true;
-  tell("saved");
-  look();
-  flush();
+async function take(message, load) {
+  if (message.type === "hello") {
+    pause = 250;
+    state.connected = true;
+    await load();
+    tell("saved");
+    look();
+  }
+  tell(`server-${message.type}`, message);
 }
 
 // Say which frame is looked at: it, and its side, come first.

@@ -69,13 +69,14 @@ function isTaken(event, key) {
 
 function pressed(event) {
   if (!state.project || event.isComposing) return;
-  const key = event.key.toLowerCase();
+  // on keyboards of other scripts the place says which letter it is
+  const key = event.key > "~" && event.key.length === 1 ? event.code.replace("Key", "").toLowerCase() : event.key.toLowerCase();
   if (isTaken(event, key)) return;
   let call = null;
-  if (event.ctrlKey || event.metaKey) {
+  if ((event.ctrlKey || event.metaKey) && !event.getModifierState("AltGraph")) {
     if (key === "z") call = event.shiftKey ? redo : undo;
     else if (key === "y") call = redo;
-  } else if (event.altKey) {
+  } else if (event.altKey && !event.getModifierState("AltGraph")) {
     return;
   } else if (key === "arrowleft" || key === "arrowright") {
     const step = (key === "arrowleft" ? -1 : 1) * (event.shiftKey ? 10 : 1);

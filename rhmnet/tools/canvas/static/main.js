@@ -15,7 +15,8 @@ async function load() {
     content = await get("/api/project");
   } catch (error) {
     const old = error instanceof Refusal && error.status === 401;
-    say(old ? "This link is of an earlier start of the server; open the one that it printed now." : error.message);
+    if (old) say("This link is of an earlier start of the server; open the one that it printed now.");
+    else if (!state.project) say("The server does not answer; is it still running?");
     return;
   }
   take(content);
@@ -45,7 +46,7 @@ function take(content) {
   tell("editor");
   loadTags();
   loadDoubt();
-  recover();
+  recover(before !== project.id);
 }
 
 async function loadTags() {
@@ -121,14 +122,11 @@ on("server-editor", ({ client }) => {
   state.editor = client;
   tell("editor");
   tell("saved");
+  if (client === state.client && state.project) recover();
 });
 on("server-error", ({ error }) => say(error));
 on("server-opened", ({ video }) => video !== state.project?.video && load());
-let welcomed = false;
-on("server-hello", () => {
-  if (welcomed) load(); // it was away: what it told meanwhile is asked for
-  welcomed = true;
-});
+on("away", load); // the server itself may answer, and say why
 
 panels.begin();
 timeline.begin();
@@ -138,5 +136,4 @@ element("all-videos").addEventListener("click", () => {
   element("work").hidden = true;
   showStart();
 });
-await load();
-connect();
+connect(load);

@@ -127,10 +127,11 @@ async function download(job) {
 async function bringIn(file) {
   const kind = file.name.toLowerCase().endsWith(".json") ? "json" : "map";
   const id = `${state.client}.${state.project.revision}.file`;
-  const values = { client: state.client, base: state.project.revision, id, frame: state.frame, kind };
+  const values = { client: state.client, id, frame: state.frame, kind };
   const headers = { "Content-Type": "application/octet-stream" };
-  const asked = api.request(`/api/imports?${new URLSearchParams(values)}`, { method: "POST", headers, body: file });
-  const answer = await api.attempt(asked);
+  const send = (base) => api.request(`/api/imports?${new URLSearchParams({ ...values, base })}`, { method: "POST", headers, body: file });
+  const again = (error) => (error.content?.revision === undefined ? Promise.reject(error) : send(error.content.revision));
+  const answer = await api.attempt(send(state.project.revision).catch(again)); // a stroke may have come before it
   if (!answer) return;
   const done = await answer.json();
   state.project.revision = done.revision;

@@ -164,6 +164,7 @@ function placeAdvice() {
   if (flag.hidden) return;
   const [left, top] = toStage(...advice.place);
   flag.style.transform = `translate(${left}px, ${top}px)`;
+  flag.classList.toggle("right", left > stage.clientWidth - 140); // its text would not fit there
   flag.firstElementChild.textContent = `stroke ${advice.object} here`;
 }
 

@@ -184,7 +184,8 @@ function advance(now) {
   playStart ??= { now, waiting: false };
   if (!playStart.waiting && now - playStart.now >= 1000 / state.project.fps - 2) {
     if (state.frame >= state.project.frames - 1) return play(false);
-    playStart = { now, waiting: true };
+    const pause = 1000 / state.project.fps;
+    playStart = { now: Math.max(playStart.now + pause, now - pause), waiting: true };
     goTo(state.frame + 1);
   }
   requestAnimationFrame(advance);
@@ -204,7 +205,7 @@ function showFrame() {
 function showAdvice() {
   const advice = state.project?.next;
   const where = advice && advice.frame !== null ? `Frame ${advice.frame}, object ${advice.object}: ` : "";
-  element("advice").textContent = advice ? `${where}${advice.reason ?? ""}` : "";
+  element("advice").textContent = element("advice").title = advice ? `${where}${advice.reason ?? ""}` : "";
   redraw();
 }
 
