@@ -21,6 +21,7 @@ from rhmnet.bounds import short
 from rhmnet.config import (
     STRIDE,
     Config,
+    DataConfig,
     ModelConfig,
     check_config,
     from_dict,
@@ -151,13 +152,8 @@ def save_checkpoint(
             f"save_checkpoint: {type(model).__name__} in place of a network; expected "
             "save_checkpoint(path, model, config, epoch)"
         )
-    content = {
-        "epoch": _epoch(epoch, path),
-        "state_dict": model.state_dict(),
-        "config": to_dict(config),
-        **extra,
-    }
-    write_torch(path, content)
+    content = {"state_dict": model.state_dict(), "config": to_dict(config), **extra}
+    write_torch(path, {"epoch": _epoch(epoch, path), **content})
 
 
 def load_checkpoint(model: RHMNet, path: str | Path) -> int:
@@ -226,8 +222,7 @@ def load_model(
         what makes the network.
     config: a configuration, its name or path, for files that carry none (without it they are of
         `video_training`). Of a file that carries one, `model.*` and `data.crop_size` hold: where
-        `config` or `overrides` differ from them, InputError names the fields and both values.
-
+        `config` or `overrides` state others, InputError names the fields and both values.
     `test.*` is that of `overrides`, else of `config`, else of the file. Nothing is downloaded.
     """
     loaded = open_model(path, overrides, config)
@@ -244,12 +239,12 @@ def open_model(
     """`load_model` for commands, which say themselves what runs; see there."""
     file = find_checkpoint(path)
     content = read_checkpoint(file)
-    if config is not None:
-        wanted = config if isinstance(config, Config) else load_config(config)
-    elif "config" in content:
-        wanted = carried_config(content, file)
-    else:
-        wanted = load_config(DEFAULT_CONFIG)
+    carries = "config" in content
+    wanted = carried_config(content, file) if carries else load_config(DEFAULT_CONFIG)
+    if isinstance(config, Config):
+        wanted = config
+    elif config is not None:
+        wanted = load_config(config, base=_base(wanted) if carries else None)
     wanted = override(wanted, overrides)
     if found := differences(content, file, wanted.model, wanted.data.crop_size):
         raise InputError(
@@ -260,7 +255,6 @@ def open_model(
         fitting_weights(RHMNet(wanted).state_dict(), content, wanted.model, file)
     model = RHMNet(wanted)
     fill(model, content, file)
-    carries = "config" in content
     return Loaded(model.eval(), wanted, content["epoch"], file, path is not None, carries)
 
 
@@ -296,6 +290,13 @@ def differences(
 def carried_config(content: Mapping[str, Any], path: str | Path) -> Config:
     """The configuration in a `read_checkpoint`; the defaults for what it does not state."""
     return from_dict(content.get("config", {}), source=str(path))
+
+
+def _base(carried: Config) -> Config:
+    """What holds where a YAML file beside a checkpoint says nothing: its network and tracking."""
+    crop = carried.data.crop_size
+    data = DataConfig(crop_size=crop, short_side=max(DataConfig.short_side, *crop))
+    return Config(model=carried.model, data=data, test=carried.test)
 
 
 def read_config(path: str | Path) -> Config:

@@ -245,10 +245,12 @@ class Config:
         _validate(self)
 
 
-def load_config(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Config:
+def load_config(
+    name_or_path: str | Path, overrides: Iterable[str] = (), base: Config | None = None
+) -> Config:
     """Read a configuration by name (a file under `configs/`) or path, then apply overrides.
 
-    overrides: `group.field=value` strings, the value in YAML.
+    overrides: `group.field=value` strings, the value in YAML. base: of what the file leaves out.
     Raises InputError that names the file and the key.
     """
     path = _find(name_or_path)
@@ -256,8 +258,7 @@ def load_config(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Conf
     tree = {} if tree is None else tree  # nothing but comments
     if not isinstance(tree, dict):
         raise InputError(f"{path}: expected groups {names_of(Config)}, found {type(tree).__name__}")
-    config = from_dict(tree, source=str(path))
-    return override(config, overrides)
+    return override(merge(base or Config(), tree, source=str(path)), overrides)
 
 
 def override(config: Config, overrides: Iterable[str]) -> Config:

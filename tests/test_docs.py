@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
     *("README.md", "CONTRIBUTING.md", "checkpoints/README.md", "docs/method.md", "docs/code.md"),
     *("docs/small_network.md", "docs/performance.md", "docs/segment.md", "docs/scribbles.md"),
-    "docs/canvas.md",
+    *("docs/canvas.md", "docs/python.md", "docs/demo/README.md", "datasets/README.md"),
 )
 PLACES = ("", "rhmnet/", "rhmnet/data/", "rhmnet/training/", "rhmnet/evaluation/", "scripts/")
 
@@ -46,8 +46,11 @@ def test_names_of_the_map_are_in_their_modules() -> None:
     named = re.findall(r"`(\w+(?:\.\w+)*)\.([A-Za-z_]\w+)`", text)
     found = 0
     for module, name in named:
-        path = ROOT / "rhmnet" / f"{module.replace('.', '/')}.py"
-        if path.is_file() and name not in ("py", "yaml"):
+        if "ovis" in name:  # the data set that the page adds
+            continue
+        place = ROOT / "rhmnet" / module.replace(".", "/")
+        path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        if path.is_file() and name not in ("py", "yaml") and not (place / f"{name}.py").is_file():
             assert re.search(rf"\b{name}\b", path.read_text()), (module, name)
             found += 1
     assert found > 15

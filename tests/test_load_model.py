@@ -15,7 +15,8 @@ from small import OVERRIDES, made_up_video, small_config, small_model
 
 import rhmnet
 from rhmnet.checkpoint import find_checkpoint, read_checkpoint
-from rhmnet.config import to_dict
+from rhmnet.config import load_config, to_dict
+from rhmnet.config_yaml import read_yaml
 from rhmnet.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,6 +88,32 @@ def test_tracking_options_come_from_overrides_then_configuration_then_file(file:
     assert options(["test.update_frequency=7"]) == (7, 2)
     assert options((), given) == (9, 8)
     assert options(["test.update_frequency=7"], given) == (7, 8)
+
+
+def test_what_a_yaml_file_does_not_state_is_the_files(file: Path, tmp_path: Path) -> None:
+    yaml = tmp_path / "mine.yaml"
+    yaml.write_text("test: {update_frequency: 9}\ndata: {root: elsewhere}\n")
+    model, config = rhmnet.load_model(file, ["test.require_last=true"], yaml)
+    test = config.test
+    assert (test.update_frequency, test.max_memory_length, test.require_last) == (9, 2, True)
+    assert (model.config.hidden_dim, config.data.crop_size) == (64, (64, 64))
+    assert config.data.root == "elsewhere"
+    yaml.write_text("model: {num_heads: 8}\ntest:\n")
+    with pytest.raises(InputError) as error:
+        rhmnet.load_model(file, (), yaml)
+    assert "model.num_heads is 4 in the file, 8 here; leave" in str(error.value)
+    assert str(error.value).count(" in the file") == 1
+    yaml.write_text("data: {crop_size: [96, 128]}\n")
+    with pytest.raises(InputError, match=r"data\.crop_size is \[64, 64\] in the file, \[96, 128\]"):
+        rhmnet.load_model(file, (), yaml)
+
+
+def test_the_releases_configurations_state_how_to_track() -> None:
+    """So that they track as the release did, whatever a checkpoint carries."""
+    for name in ("pre_training", "video_training"):
+        stated = read_yaml(ROOT / "configs" / f"{name}.yaml")["test"]
+        open_fields = to_dict(load_config(name))["test"].keys() - stated.keys()
+        assert open_fields == {"compile", "objects_at_once", "snapshot_budget"}  # change no mask
 
 
 @pytest.mark.parametrize("name", OTHERS)
