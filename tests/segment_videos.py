@@ -52,9 +52,10 @@ def turn(path: Path) -> None:
 def begin_at(path: Path, first: int) -> None:
     """Say in an mp4's edit list that it begins with a frame after its first one, as cutters do."""
     data = bytearray(path.read_bytes())
-    (length,) = struct.unpack_from(">I", data, data.index(b"stts") + 16)  # of each frame
+    count, length = struct.unpack_from(">II", data, data.index(b"stts") + 12)  # frames, of each
     at = data.index(b"elst") + 12  # version 0, one entry: duration, where it begins, rate
-    struct.pack_into(">i", data, at + 4, first * length)
+    (duration,) = struct.unpack_from(">I", data, at)
+    struct.pack_into(">Ii", data, at, duration * (count - first) // count, first * length)
     path.write_bytes(data)
 
 

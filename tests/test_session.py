@@ -437,6 +437,17 @@ def test_edits_during_a_run_are_taken_in(
     assert np.array_equal(masks(session), from_scratch(session, model, session.folder.parent / "c"))
 
 
+def test_strokes_that_go_on_the_last_frame_of_a_pass_end_the_run(
+    session: Session, video: tuple[Source, np.ndarray]
+) -> None:
+    session.add_strokes(1, only(video[1], 1, 255))
+    for frame, *_ in session.run():
+        if frame == FRAMES - 1:
+            session.undo()
+    assert session.pending == 0 and session.stale == [range(FRAMES)]
+    assert [list(session.run()), session.steps] == [[], FRAMES - 1]
+
+
 def test_runs_end_where_they_are_told_and_one_at_a_time(session: Session, video: tuple) -> None:
     session.add_strokes(4, only(video[1], 1, 255))
     assert [frame for frame, *_ in session.run(until=6)] == [4, 5, 6]

@@ -101,8 +101,13 @@ class _Place:
     def announced(self) -> tuple[int, float]:
         """Frames and frames per second that the file announces; 0 where it does not."""
         fps = float(self.stream.average_rate or self.stream.guessed_rate or 0)
-        seconds = (self._file.duration or 0) / av.time_base
-        return self.stream.frames or int(seconds * fps + 0.5), fps
+        count, by_time = (
+            self.stream.frames,
+            int((self._file.duration or 0) / av.time_base * fps + 0.5),
+        )
+        if count and by_time and "mp4" in self._file.format.name:
+            return min(count, by_time), fps  # it counts frames that its edit list leaves out, too
+        return count or by_time, fps
 
     def _decode(self) -> Generator[av.VideoFrame, None, None]:
         packets = self._file.demux(self.stream)

@@ -321,7 +321,7 @@ class Propagation:
 
     def _check_end(self, index: int, begin: int) -> None:
         """A file may announce more frames than it has, but those with strokes are there."""
-        count, last = self.source.count_exactly(), max(self.plan.strokes)
+        count, last = self.source.count_exactly(), max(self.plan.strokes, default=0)
         if last >= count:
             raise InputError(
                 f"strokes on frame {last} cannot be used: {self.source.name} ends after {count} "
