@@ -7,6 +7,7 @@ file alone: `rhmnet.load_model`. Nothing in a file is ever run.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import sys
@@ -48,6 +49,7 @@ _EPOCH_FILE = "pretrain_checkpoint_{}.pth.tar"
 _STATE_FILE = "state_{}.pth.tar"
 _DEEPEST = 8  # lists in lists in a configuration
 _MOST_EPOCHS = 10**9
+_LONGEST = 8192  # the bound of data.short_side and crop_size
 _HOW = (
     "the authors announce theirs in the README of github.com/mkg1204/RHMNet-for-SSVOS, behind "
     f"file-sharing links; train_video.py makes your own; {SMALL!r} names the network that comes "
@@ -245,12 +247,14 @@ def open_model(
         wanted = config
     elif config is not None:
         wanted = load_config(config, base=_base(wanted) if carries else None)
-    wanted = override(wanted, overrides)
-    if found := differences(content, file, wanted.model, wanted.data.crop_size):
+    any_crop = dataclasses.replace(wanted.data, short_side=_LONGEST)  # another is told as such
+    asked = override(dataclasses.replace(wanted, data=any_crop), overrides)
+    if found := differences(content, file, asked.model, asked.data.crop_size):
         raise InputError(
             f"{file}: is of another network than the configuration or the settings given: "
             f"{'; '.join(found)}; leave those out: what the file carries holds"
         )
+    wanted = override(wanted, overrides)
     with torch.device("meta"):  # no memory is taken for a network that the weights do not fit
         fitting_weights(RHMNet(wanted).state_dict(), content, wanted.model, file)
     model = RHMNet(wanted)

@@ -250,7 +250,8 @@ def load_config(
 ) -> Config:
     """Read a configuration by name (a file under `configs/`) or path, then apply overrides.
 
-    overrides: `group.field=value` strings, the value in YAML. base: of what the file leaves out.
+    overrides: `group.field=value` strings, the value in YAML. base: has what the file leaves out of
+    `test.*`, and of all where it states nothing of `model.*`.
     Raises InputError that names the file and the key.
     """
     path = _find(name_or_path)
@@ -258,7 +259,10 @@ def load_config(
     tree = {} if tree is None else tree  # nothing but comments
     if not isinstance(tree, dict):
         raise InputError(f"{path}: expected groups {names_of(Config)}, found {type(tree).__name__}")
-    return override(merge(base or Config(), tree, source=str(path)), overrides)
+    base = base or Config()
+    if tree.get("model"):  # a network, whose other fields are the defaults
+        base = Config(test=base.test)
+    return override(merge(base, tree, source=str(path)), overrides)
 
 
 def override(config: Config, overrides: Iterable[str]) -> Config:

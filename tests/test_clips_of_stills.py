@@ -17,7 +17,7 @@ from PIL import Image
 from rhmnet.data.youtube import open_youtube_training
 from rhmnet.errors import InputError
 from rhmnet.files.images import read_image, read_labels
-from rhmnet.tools.clips import ClipRecipe, write_clips
+from rhmnet.tools.clips import ClipRecipe, main, write_clips
 from rhmnet.tools.clips.cut_outs import CutOut, Picture, coco_stills, map_stills
 from rhmnet.tools.clips.moving_scene import (
     ClipScene,
@@ -243,6 +243,11 @@ def test_coco_instances_from_the_command_line(
     assert ended.value.code == 0
     assert "2 clips made, 0 kept" in capsys.readouterr().out
     assert len(open_youtube_training(tmp_path, min_length=3)) == 2
+
+
+def test_a_side_is_refused_with_the_bounds_that_help_shows(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--short-side: '63': expected 64 to 2160"):
+        main([str(tmp_path), str(tmp_path), "--short-side", "63"])
 
 
 def test_train_small_says_what_it_needs(tmp_path: Path) -> None:

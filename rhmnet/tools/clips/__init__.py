@@ -116,7 +116,7 @@ def _place(root: Path, given: Path | None, usual: str, what: str) -> Path:
 
 def _parser(prog: str) -> CommandParser:
     parser = CommandParser(prog, description=__doc__)
-    add, seeds, sides = parser.add_argument, whole(0, MOST_SEED), whole(32, 2160)
+    add, seeds, sides = parser.add_argument, whole(0, MOST_SEED), whole(64, 2160)
     cores = usable_cores()
     add("stills", type=Path, help="folder of the stills")
     add("out", type=Path, help="folder for train/ and train_scribbles/")
