@@ -1,26 +1,27 @@
 #!/usr/bin/env python
-"""Is `Session.next_stroke` worth following? J&F after rounds of one stroke each.
+"""Is `Session.next_stroke` worth following? J&F with strokes where it says, and elsewhere.
 
     python scripts/next_stroke_study.py --data-root ../shared/davis --year 16
 
-Each video begins with the strokes of its first frame. Each round then adds strokes on one object of
-one frame, and on the background there, drawn from the annotation as a hand would: on the frame that
-`next_stroke` names, on frames spread evenly, or on random ones.
+Each video begins with the strokes of its first frame. Strokes are added on one object of a frame,
+and on the background there, drawn from the annotation as a hand would: one after another on the
+frames that `next_stroke` names, or on frames spread evenly, the last one among them, or on random
+ones. On a frame the stroke is the same whoever chose it; `--draws` repeats all with other strokes.
+Scores leave out the first and the last frame, as DAVIS does.
 """
 
 from __future__ import annotations
 
 import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import rhmnet
 from rhmnet.data.davis import Davis, open_davis, parse_year, read_prompt
-from rhmnet.errors import say
 from rhmnet.evaluation import frame_scores
 from rhmnet.files.source import Source
 from rhmnet.files.writing import write_json
@@ -29,90 +30,79 @@ from rhmnet.runtime import CommandParser, run_command, whole
 from rhmnet.tools.scribbles.hand import draw_scribble
 from rhmnet.tools.segment import Session
 
-
-class Choice(NamedTuple):
-    """Where a stroke is drawn."""
-
-    frame: int
-    object: int | None = None
-    """None: the one that lacks most pixels, or has most too many."""
+WAYS = ("before", "next_stroke", "even", "random")
 
 
-Choose = Callable[[Session, int], Choice]
-"""The choice of a round, counted from 0."""
+class Video(NamedTuple):
+    """A video with its masks, and the strokes that it begins with."""
+
+    source: Source
+    truth: list[np.ndarray]
+    """uint8 [H, W] a frame, 0 background, 1..N objects."""
+    prompt: np.ndarray
+    """uint8 [H, W], strokes on frame 0."""
 
 
-def follow(session: Session, round_: int) -> Choice:
-    """What the session says."""
-    advice = session.next_stroke()
-    if advice.frame is None:
-        raise LookupError(advice.reason)
-    return Choice(advice.frame, advice.object)
+def open_video(davis: Davis, name: str) -> Video:
+    video = davis.video(name)
+    truth = [davis.annotation(path).labels for path in video.annotations]
+    prompt = read_prompt(davis, video, 0, with_bg=True).scribble
+    return Video(Source(video.frames[0].parent), truth, prompt)
 
 
-def spread(rounds: int) -> Choose:
-    """Frames that divide the video into equal parts, the last one among them."""
-
-    def choose(session: Session, round_: int) -> Choice:
-        return Choice(round((len(session.source) - 1) * (round_ + 1) / rounds))
-
-    return choose
-
-
-def at_random(seed: int) -> Choose:
-    """A frame without strokes."""
-    rng = np.random.default_rng(seed)
-
-    def choose(session: Session, round_: int) -> Choice:
-        free = sorted({*range(len(session.source))} - {*session.stroked})
-        return Choice(int(rng.choice(free)))
-
-    return choose
-
-
-def draw(truth: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
-    """uint8 [H, W]: strokes on an object and on background, all 0 where the object is not there.
-
-    truth: uint8 [H, W], 0 background, 1..N objects.
-    """
+def draw(truth: np.ndarray, number: int, draw_: int, frame: int) -> np.ndarray:
+    """uint8 [H, W]: strokes on an object and on background, all 0 where the object is not there."""
     mask, others = (truth == number).astype(np.uint8), (truth != number) & (truth != 0)
     if not mask.any():
         return np.zeros_like(truth)
-    drawn = draw_scribble(mask, 1, rng, avoid=others)
+    drawn = draw_scribble(mask, 1, np.random.default_rng([draw_, frame, number]), avoid=others)
     return np.array([0, number, BACKGROUND], np.uint8)[drawn]
 
 
-def study(
-    davis: Davis, name: str, choose: Choose, rounds: int, network: tuple
-) -> tuple[list[float], list[int]]:
-    """J&F, before any further stroke and after each round, and the frames that were chosen."""
-    video = davis.video(name)
-    truth = [davis.annotation(path).labels for path in video.annotations]
-    objects = max(int(labels.max()) for labels in truth)
-    rng, scores, frames = np.random.default_rng(0), [], []
-    with Session(Source(video.frames[0].parent), *network) as session:
-        session.add_strokes(0, read_prompt(davis, video, 0, with_bg=True).scribble)
-        for round_ in range(rounds + 1):
-            for _ in session.work():
-                pass
-            found = [
-                frame_scores(session.labels(t), truth[t], objects) for t in range(1, len(truth) - 1)
-            ]
-            scores.append(float(np.mean(found)))
-            if round_ == rounds:
-                break
-            try:
-                choice = choose(session, round_)
-            except LookupError as error:
-                say(f"{name}: {error}; no further stroke")
-                return scores + scores[-1:] * (rounds - round_), frames
-            frames.append(choice.frame)
-            true, found = truth[choice.frame], session.labels(choice.frame)
-            wrong = [((true == n) != (found == n)).sum() for n in range(1, objects + 1)]
-            stroke = draw(true, choice.object or int(np.argmax(wrong)) + 1, rng)
-            if stroke.any():
-                session.add_strokes(choice.frame, stroke)
+def score(session: Session, video: Video) -> float:
+    """J&F once the session is at rest."""
+    for _ in session.work():
+        pass
+    objects, inner = max(int(t.max()) for t in video.truth), range(1, len(video.truth) - 1)
+    return float(np.mean([frame_scores(session.labels(t), video.truth[t], objects) for t in inner]))
+
+
+def follow(video: Video, rounds: int, draw_: int, network: tuple) -> tuple[list[float], list[int]]:
+    """J&F before and after each stroke where `next_stroke` says, and the frames."""
+    frames = []
+    with Session(video.source, *network) as session:
+        session.add_strokes(0, video.prompt)
+        scores = [score(session, video)]
+        while len(frames) < rounds and (advice := session.next_stroke()).frame is not None:
+            frames.append(advice.frame)
+            strokes = draw(video.truth[advice.frame], advice.object, draw_, advice.frame)
+            if strokes.any():
+                session.add_strokes(advice.frame, strokes)
+            scores.append(score(session, video))
     return scores, frames
+
+
+def put(video: Video, frames: list[int], draw_: int, network: tuple) -> float:
+    """J&F with strokes on these frames, on one object after another."""
+    objects = max(int(t.max()) for t in video.truth)
+    with Session(video.source, *network) as session:
+        session.add_strokes(0, video.prompt)
+        for index, frame in enumerate(frames):
+            strokes = draw(video.truth[frame], index % objects + 1, draw_, frame)
+            if strokes.any():
+                session.add_strokes(frame, strokes)
+        return score(session, video)
+
+
+def spread(video: Video, rounds: int) -> list[int]:
+    """Frames that divide a video into equal parts, the last one among them."""
+    return [round((len(video.truth) - 1) * (k + 1) / rounds) for k in range(rounds)]
+
+
+def at_random(video: Video, rounds: int, seed: int) -> list[int]:
+    """Frames on which an object is seen."""
+    seen = [t for t in range(1, len(video.truth)) if video.truth[t].any()]
+    return np.random.default_rng(seed).choice(seen, rounds, replace=False).tolist()
 
 
 def main() -> None:
@@ -120,29 +110,35 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, default=Path("datasets/DAVIS"))
     parser.add_argument("--year", type=parse_year, default=2016, help="list of videos")
     parser.add_argument("--rounds", type=whole(1, 100), default=5, help="strokes, one a round")
-    parser.add_argument("--seeds", type=whole(0, 100), default=3, help="runs of random frames")
+    parser.add_argument("--draws", type=whole(1, 100), default=3, help="repetitions")
     parser.add_argument("--checkpoint", help="weights (default: those that come along)")
     parser.add_argument("--json", type=Path, help="file for all figures")
     parser.add_argument("overrides", nargs="*", help="settings, as test.short_side=256")
     args = parser.parse_args()
     davis = open_davis(args.data_root, args.year)
     network = rhmnet.load_model(args.checkpoint, args.overrides)
-    ways = {"next_stroke": follow, "even": spread(args.rounds)}
-    ways |= {f"random {seed}": at_random(seed) for seed in range(args.seeds)}
-    table = {}
-    for way, choose in ways.items():
+    rows = []
+    for draw_ in range(args.draws):
         for name in davis.names():
-            scores, frames = study(davis, name, choose, args.rounds, network)
-            table.setdefault(way, {})[name] = {"J&F": scores, "frames": frames}
-            print(f"{way:12s} {name:12s} {_percent(scores)}  frames {frames}", flush=True)
-        mean = np.mean([row["J&F"] for row in table[way].values()], axis=0)
-        print(f"{way:12s} {'mean':12s} {_percent(mean)}", flush=True)
+            video = open_video(davis, name)
+            scores, frames = follow(video, args.rounds, draw_, network)
+            found = {"video": name, "draw": draw_, "before": scores[0]}
+            found |= {"next_stroke": scores[-1], "rounds": scores, "frames": frames}
+            for way, plan in (
+                ("even", spread(video, args.rounds)),
+                ("random", at_random(video, args.rounds, draw_)),
+            ):
+                found[way] = put(video, plan, draw_, network)
+            rows.append(found)
+            print(f"{name:14s} draw {draw_}  {_scores(found)}  frames {frames}", flush=True)
+    mean = {way: float(np.mean([row[way] for row in rows])) for way in WAYS}
+    print(f"{'mean':21s}  {_scores(mean)}")
     if args.json:
-        write_json(args.json, table)
+        write_json(args.json, {"rows": rows, "mean": mean})
 
 
-def _percent(scores: list[float]) -> str:
-    return " ".join(f"{100 * score:5.1f}" for score in scores)
+def _scores(found: Mapping[str, Any]) -> str:
+    return "  ".join(f"{way} {100 * found[way]:5.2f}" for way in WAYS)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 
@@ -24,29 +22,57 @@ def ask(table: np.ndarray, stroked: dict[int, list[int]]):
     return advise(table, numbers, stroked, lambda frame, number: np.zeros((3, 4)), (48, 64))
 
 
-def test_gain_is_the_doubt_that_a_stroke_takes_away() -> None:
+def test_gain_is_what_fails_less() -> None:
     """By the sum in the module's docstring, written out."""
-    doubt = np.random.default_rng(0).uniform(0.1, 0.6, FRAMES)
+    rng = np.random.default_rng(0)
+    doubt, area = rng.uniform(0.1, 0.6, FRAMES), rng.uniform(50, 500, FRAMES)
     stroked = [0, 40]
 
-    def helps(distance: int) -> float:
-        return 1 / (1 + distance / REACH)
+    def fails(s: int, strokes: list[int]) -> float:
+        near = [
+            min((abs(s - t) for t in strokes if (t - s) * sign >= 0), default=1e12)
+            for sign in (-1, 1)
+        ]
+        return float(np.prod([1 - REACH / (2 * REACH + distance) for distance in near]))
 
-    gains = {}
-    for t in set(range(FRAMES)) - {*stroked}:
-        given = [helps(min(abs(s - f) for f in stroked)) for s in range(FRAMES)]
-        gains[t] = sum(doubt[s] * max(0.0, helps(abs(s - t)) - given[s]) for s in range(FRAMES))
-    frame, gain = best_frame_of(doubt, stroked)
+    weight = 0.2 * doubt + np.maximum(0, doubt - np.quantile(doubt, 0.2))
+    gains = {
+        t: sum(weight[s] * (fails(s, stroked) - fails(s, [*stroked, t])) for s in range(FRAMES))
+        * min(1, area[t] / np.median(area))
+        for t in set(range(FRAMES)) - {*stroked}
+    }
+    frame, gain = best_frame_of(doubt, area, stroked)
     assert frame == max(gains, key=gains.get)
     assert gain == pytest.approx(gains[frame])
 
 
 def test_strokes_spread_where_all_is_in_doubt_alike() -> None:
     stroked = [0]
-    for _ in range(4):
-        stroked.append(best_frame_of(np.full(FRAMES, 0.3), stroked)[0])
-    gaps = np.diff(sorted([*stroked, FRAMES]))
-    assert gaps.min() >= 6 and gaps.max() <= 20
+    for _ in range(5):
+        stroked.append(best_frame_of(np.full(FRAMES, 0.3), np.ones(FRAMES), stroked)[0])
+    gaps = np.diff(sorted(stroked))
+    assert gaps.min() >= 8 and gaps.max() <= 16 and max(stroked) >= FRAMES - 3
+
+
+def test_the_end_is_stroked_before_gaps_are_halved_again() -> None:
+    """Behind the last stroke there is one pass alone."""
+    stroked = [0, 20]
+    assert best_frame_of(np.full(40, 0.3), np.ones(40), stroked)[0] >= 36
+
+
+def test_what_is_nearly_hidden_is_not_stroked() -> None:
+    area = np.full(FRAMES, 100)
+    frame, _ = best_frame_of(np.full(FRAMES, 0.3), area, [0])
+    area[frame - 2 : frame + 3] = 1
+    assert abs(best_frame_of(np.full(FRAMES, 0.3), area, [0])[0] - frame) > 2
+
+
+def test_doubt_that_is_everywhere_draws_no_stroke() -> None:
+    """Of 0.5 and of 0.05 alike, strokes go where there is more of it."""
+    for always in (0.05, 0.5):
+        doubt = np.full(FRAMES, always)
+        doubt[12:18] += 0.2
+        assert 12 <= best_frame_of(doubt, np.ones(FRAMES), [0, FRAMES - 1])[0] < 18
 
 
 def test_a_stroke_goes_where_masks_fail() -> None:
@@ -81,12 +107,11 @@ def test_good_enough_is_told() -> None:
     assert advice.reason == "good enough: no object is in doubt by more than 0.01"
 
 
-def test_long_videos_take_no_time() -> None:
+def test_few_frames_of_a_long_video_are_compared() -> None:
     doubt = np.full(10_000, 0.1)
     doubt[7000:7100] = 0.9
-    begin = time.perf_counter()
-    frame, _ = best_frame_of(doubt, [0, 5000])
-    assert time.perf_counter() - begin < 1 and 7000 <= frame < 7100
+    frame, _ = best_frame_of(doubt, np.ones(10_000), [0, 5000])
+    assert 6900 <= frame < 7200
 
 
 def test_the_place_is_where_the_probability_is_in_doubt() -> None:

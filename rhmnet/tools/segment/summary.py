@@ -12,14 +12,20 @@ All figures of a frame and object are NaN (null in the file) where the object ha
   objects seen on it, then over it and the 5 frames on each side, which a stroke helps too.
 
 A session, in which strokes follow one another, advises by a rule that counts those that are there.
-A stroke on frame t helps frame s the more, the nearer it is: by 1 / (1 + |s - t| / REACH). What the
-nearest stroke on an object gives already does not count again. So a stroke's gain is the sum, over
-the frames, of the object's doubt there, 1 - probability, times what the stroke adds:
+Two passes come to a frame, one from the last stroke on the object before it and one from the next
+stroke after it; each fails by 1 - REACH / (2 REACH + distance), and always where there is no such
+stroke; the mask fails where both do. A stroke on frame t is worth what it takes from all failures:
 
-    gain(t) = sum_s doubt(s) * max(0, help(|s - t|) - help(distance of s from its nearest stroke))
+    gain(t) = shows(t) * sum_s weight(s) * (fails(s) - fails(s with a stroke on t, too))
 
-With the same doubt everywhere this spreads strokes evenly; doubt draws them to where masks fail
-(docs/segment.md, "Where to stroke next", has what it was worth on real videos).
+weight: how much more an object is in doubt there (1 - probability) than on its surest frames, and a
+fifth of that doubt itself: strokes mend little of what is in doubt everywhere, as outlines are.
+shows: the object's area there, 1 from its median on: a stroke on what is nearly hidden tells
+little.
+
+With the same doubt everywhere strokes spread, one of them to the end, where the other pass then
+begins; doubt draws them to where masks fail. docs/segment.md, "Where to stroke next", has what that
+was worth on real videos.
 """
 
 from __future__ import annotations
@@ -37,10 +43,12 @@ from rhmnet.labels import BACKGROUND
 
 NEIGHBOURS = 5  # frames on each side that a stroke helps
 REACH = 8.0
-"""Frames at which a stroke helps half as much as on its own frame."""
+"""Frames, of the rule above."""
 ENOUGH = 0.02
 """Doubt below which the masks of an object are good enough."""
-_MOST_CANDIDATES = 512  # frames that are compared
+_SURE = 0.2  # share of an object's frames that are its surest
+_EVERYWHERE = 0.2  # what doubt counts that these have, too
+_MOST_CANDIDATES = 128  # frames that are compared
 _WINDOW = 1 / 12  # of the shorter side: over which a place's doubt is added up
 _DIGITS = 5
 
@@ -101,14 +109,14 @@ def advise(
     probability: of a frame and an object's number, float32 [h, w].
     size: H, W of the video.
     """
-    doubt = 1 - statistics[:, 1]
+    areas, doubt = statistics[:, 0], 1 - statistics[:, 1]
     if np.isnan(doubt).all():
         return Advice(None, None, None, "no finished frame shows an object")
     best = None
     for column, number in enumerate(numbers):
         # a stroke of background tells where the object is not
         frames = [f for f, values in stroked.items() if {number, BACKGROUND} & {*values}]
-        found = best_frame_of(doubt[:, column], frames)
+        found = best_frame_of(doubt[:, column], areas[:, column], frames)
         if found is not None and (best is None or found[1] > best[0]):
             best = found[1], found[0], column
     if best is None:
@@ -121,30 +129,45 @@ def advise(
     return Advice(frame, number, place, why)
 
 
-def best_frame_of(doubt: np.ndarray, stroked: Sequence[int]) -> tuple[int, float] | None:
+def best_frame_of(
+    doubt: np.ndarray, area: np.ndarray, stroked: Sequence[int]
+) -> tuple[int, float] | None:
     """The frame on which a stroke on an object gains most, and its gain; None: good enough.
 
     doubt: float [T], NaN where the object is not seen: it may be missed there, so that frame counts
-    as the others do on average, but none is told to stroke what it cannot show.
+    as the others do on average, but none is told to stroke what it cannot show. area: [T], pixels.
     """
     seen = ~np.isnan(doubt)
     if not seen.any() or np.nanmax(doubt) < ENOUGH:
         return None
     frames = np.arange(len(doubt))
     free = np.flatnonzero(seen & ~np.isin(frames, stroked))
-    free = free[:: -(-len(free) // _MOST_CANDIDATES) or 1]
     if not len(free):
         return None
-    given = np.zeros(len(doubt))
-    for frame in stroked:
-        given = np.maximum(given, _help(np.abs(frames - frame)))
-    added = np.maximum(_help(np.abs(free[:, None] - frames)) - given, 0)
-    gains = added @ np.where(seen, doubt, np.nanmean(doubt))
+    free = free[np.linspace(0, len(free) - 1, min(len(free), _MOST_CANDIDATES)).astype(int)]
+    weight = _EVERYWHERE * doubt + np.maximum(0, doubt - np.nanquantile(doubt, _SURE))
+    weight = np.where(seen, weight, np.nanmean(weight))
+    since, until = _distances(frames, stroked)
+    gap = frames - free[:, None]
+    since_then = np.where(gap >= 0, np.minimum(since, gap), since)
+    until_then = np.where(gap <= 0, np.minimum(until, -gap), until)
+    spared = _fails(since) * _fails(until) - _fails(since_then) * _fails(until_then)
+    gains = spared @ weight * np.minimum(1, area[free] / np.median(area[seen]))
     return int(free[gains.argmax()]), float(gains.max())
 
 
-def _help(distance: np.ndarray) -> np.ndarray:
-    return 1 / (1 + distance / REACH)
+def _distances(frames: np.ndarray, stroked: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Frames since the last stroke, and until the next, float [T]; infinite where there is none."""
+    since, until = np.full((2, len(frames)), np.inf)
+    for frame in stroked:
+        gap = frames - frame
+        since = np.where(gap >= 0, np.minimum(since, gap), since)
+        until = np.where(gap <= 0, np.minimum(until, -gap), until)
+    return since, until
+
+
+def _fails(distance: np.ndarray) -> np.ndarray:
+    return 1 - REACH / (2 * REACH + distance)
 
 
 def place_of(probability: np.ndarray, size: tuple[int, int]) -> tuple[int, int] | None:
