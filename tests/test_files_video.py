@@ -6,6 +6,8 @@ MJPEG, VP8 and VP9; H.264 and HEVC are PyAV's.
 
 from __future__ import annotations
 
+import gc
+import os
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -254,6 +256,25 @@ def test_stepping_back_decodes_in_runs(tmp_path: Path) -> None:
     for index in range(FRAMES - 1, FRAMES - 18, -1):
         np.testing.assert_array_equal(source.frame(index), wanted[index])
     assert asked == [(89, 90), (81, 89), (73, 81)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks Linux which files are open")
+def test_places_that_are_not_wanted_any_more_are_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each holds a decoder, which of a 4K file takes 100 MB."""
+    monkeypatch.setattr(source_module, "_CACHE_BYTES", 0)
+    path = write_scene(tmp_path / "v.mp4", "mp4v")
+    source = Source(path)
+    assert len(source) == FRAMES
+    gc.disable()
+    try:
+        for index in (9, 6, 3) * 5:  # before the second key frame: each from the beginning
+            source.frame(index)
+    finally:
+        gc.enable()
+    links = [Path("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+    assert sum(link.exists() and link.resolve() == path.resolve() for link in links) <= 2
 
 
 def test_several_threads_read_one_source(tmp_path: Path) -> None:

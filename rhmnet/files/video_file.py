@@ -13,6 +13,7 @@ import bisect
 import hashlib
 import itertools
 import threading
+import weakref
 import zlib
 from array import array
 from collections.abc import Generator
@@ -50,11 +51,13 @@ class _Place:
             self._file = av.open(str(path.absolute()))
         except (av.error.FFmpegError, OSError) as error:
             raise _cannot_open(path, str(error)) from None
+        # a file and its streams name each other: what decoders hold would stay for a while
+        weakref.finalize(self, self._file.close)
         if not self._file.streams.video or self._file.streams.video[0].codec_context is None:
             raise _cannot_open(path, "no video in it, or of a kind that this ffmpeg lacks")
         self.stream = self._file.streams.video[0]
         self.stream.thread_type = "AUTO"
-        self._frames = self._decode()
+        self._frames = _decode(self._file, self.stream)
         self._frame: av.VideoFrame | None = None
 
     def seek(self, time: int) -> None:
@@ -65,7 +68,7 @@ class _Place:
         except av.error.FFmpegError:
             self._frames = iter(())
         else:
-            self._frames = self._decode()
+            self._frames = _decode(self._file, self.stream)
 
     def grab(self) -> bool:
         """Decode the next frame; False at the end."""
@@ -108,18 +111,6 @@ class _Place:
         if count and by_time and "mp4" in self._file.format.name:
             return min(count, by_time), fps  # it counts frames that its edit list leaves out, too
         return count or by_time, fps
-
-    def _decode(self) -> Generator[av.VideoFrame, None, None]:
-        packets = self._file.demux(self.stream)
-        while True:
-            try:
-                yield from next(packets).decode()
-            except StopIteration:
-                return
-            except av.error.InvalidDataError:  # of one packet: what comes after may be whole
-                continue
-            except av.error.FFmpegError:
-                return
 
 
 class VideoFile:
@@ -309,6 +300,22 @@ class VideoFile:
             f"{self._path}: frame {index} cannot be decoded, though it was found before; is the "
             "file being written? Try again with a whole copy"
         )
+
+
+def _decode(
+    file: av.container.InputContainer, stream: av.VideoStream
+) -> Generator[av.VideoFrame, None, None]:
+    """The frames from where a file stands on, those that are broken left out."""
+    packets = file.demux(stream)
+    while True:
+        try:
+            yield from next(packets).decode()
+        except StopIteration:
+            return
+        except av.error.InvalidDataError:  # of one packet: what comes after may be whole
+            continue
+        except av.error.FFmpegError:
+            return
 
 
 def _cannot_open(path: Path, why: str) -> InputError:
