@@ -596,6 +596,39 @@ def test_results_go_out_when_all_is_done(fresh: Canvas) -> None:
     assert fresh.get("/api/exports/77").status == 400
 
 
+def test_a_damaged_mask_does_not_go_out_and_is_made_anew(fresh: Canvas) -> None:
+    fresh.stroke(3, 1, *LINE)
+    fresh.run_to_the_end()
+    mask = fresh.video.folder / "masks" / "1.png"
+    whole = mask.read_bytes()
+    for hurt in (lambda: mask.write_bytes(whole[:-20]), mask.unlink):
+        hurt()
+        number = fresh.post("/api/exports", kinds=["masks"]).json["id"]
+        wait_for(lambda number=number: fresh.video.exports.describe()[number - 1]["error"])
+        assert "1.png: is damaged or gone" in fresh.video.exports.describe()[number - 1]["error"]
+        fresh.run_to_the_end()
+        assert mask.read_bytes() == whole
+
+
+def test_what_lies_among_exports_is_passed_over(fresh: Canvas) -> None:
+    folder = fresh.video.folder / "exports"
+    for name in ("1", "x", "3"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "canvas_export.json").write_text("{}" if name == "1" else '{"id": 7}')
+    assert fresh.get("/api/exports").json["exports"] == []
+    assert fresh.get("/api/exports/1").status == 400
+
+
+def test_names_that_are_no_text_are_shown(network: Path, tmp_path: Path) -> None:
+    clip = write_frames(tmp_path / "plain").rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    with canvas([clip], network) as one:
+        told = one.get("/api/project").json
+        assert told["videos"][0]["name"] == told["project"]["name"] == "caf\\xe9"
+        one.stroke(0, 1, *LINE)
+        folder = exported(one, "strokes")
+        assert one.get(f"/api/exports/{folder.name}").status == 200
+
+
 def test_several_videos_are_listed_and_opened(network: Path, tmp_path: Path) -> None:
     paths = [write_frames(tmp_path / name) for name in ("a", "b")]
     with canvas(paths, network) as one:

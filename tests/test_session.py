@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from damage import watched
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from small import made_up_video, small_config, small_model
@@ -350,6 +353,9 @@ def test_what_is_no_edit_changes_nothing(session: Session, video: tuple, model: 
         session.redo,
         lambda: session.mask(-1),
         lambda: list(session.run(until=99)),
+        lambda: session.clear(0, note=float("nan")),
+        lambda: session.clear(0, note=10**300),
+        lambda: session.add_object(1, name="\ud800"),
     ]
     for call in wrong:
         with pytest.raises(InputError):
@@ -507,6 +513,77 @@ def test_damaged_and_missing_files_are_computed_again(
         assert session.done == []
         list(session.run())
         np.testing.assert_array_equal(masks(session), before)
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flipped(path: Path) -> None:
+    """One bit in each of three places."""
+    data = bytearray(path.read_bytes())
+    for place in (5, len(data) // 2, len(data) - 3):
+        data[place] ^= 1
+    path.write_bytes(data)
+
+
+def lost(path: Path) -> None:
+    """A link that leads nowhere."""
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+def piped(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def foldered(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("hurt", [emptied, cut, flipped, lost, piped, foldered])
+def test_whatever_lies_at_a_files_place_masks_are_right_or_it_is_told(
+    hurt: Callable[[Path], None],
+    session: Session,
+    video: tuple[Source, np.ndarray],
+    model: RHMNet,
+    tmp_path: Path,
+) -> None:
+    session.add_strokes(0, only(video[1], 1, 255))
+    session.add_strokes(8, only(video[1], 1))
+    list(session.run())
+    before, table = masks(session), session.statistics()[0]
+    session.close()
+    places = ("edits.jsonl", "project.json", "statistics.jsonl", "masks/4.png")
+    places += ("waiting/forward/3.*.bin", "snapshots/forward/3.*.bin")
+    for number, pattern in enumerate(places):
+        folder = tmp_path / str(number)
+        shutil.copytree(session.folder, folder)
+        found = [*folder.glob(pattern)]
+        assert found
+        for path in found:
+            hurt(path)
+        with watched(pattern), Session(session.source, model, CONFIG, folder) as again:
+            if pattern == "edits.jsonl":  # half of it: the first edit is whole
+                assert hurt is cut and again.revision == 1
+                continue
+            list(again.run())
+            np.testing.assert_array_equal(masks(again), before)
+            np.testing.assert_array_equal(again.statistics()[0], table)
+
+
+def test_a_session_takes_a_source_and_a_folder(video: tuple, model: RHMNet) -> None:
+    for folder in ("", "a\0b", 5):
+        with pytest.raises(InputError, match="no name of a file or folder"):
+            Session(video[0], model, CONFIG, folder)
+    with pytest.raises(InputError, match="source="):
+        Session("clip.mp4", model, CONFIG)
 
 
 def test_a_full_disk_ends_a_run_and_loses_nothing(

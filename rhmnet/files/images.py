@@ -25,6 +25,7 @@ from rhmnet.files.decoding import (
     inspect_jpeg,
     open_header,
     open_pillow,
+    refuse_damaged_png,
     refuse_several,
     stored_orientation,
     swaps_sides,
@@ -173,6 +174,16 @@ def mask_bytes(labels: np.ndarray, compress_level: int = 1) -> memoryview:
     image = Image.fromarray(labels, mode="P")
     image.putpalette(davis_palette().tobytes())
     return picture_bytes(image, "PNG", compress_level=compress_level)
+
+
+def is_whole_mask(path: Path, size: tuple[int, int]) -> bool:
+    """Whether a PNG of this H, W lies there whole, by its check sums; it is not decoded."""
+    try:
+        data = read_bytes(path, _WANTED_LABELS)
+        refuse_damaged_png(path, data, _WANTED_LABELS)
+    except InputError:
+        return False
+    return data.startswith(PNG_MAGIC) and struct.unpack(">II", data[16:24]) == size[::-1]
 
 
 def write_map(path: str | Path, labels: np.ndarray) -> None:

@@ -15,12 +15,14 @@ import re
 import stat
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rhmnet.bounds import short
 from rhmnet.errors import InputError
 from rhmnet.files.names import check_name
+from rhmnet.files.writing import write_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +35,7 @@ _MOST_DIGITS = 200
 _HUGE = re.compile(rb"[eE]\+?\d{3}|\d{%d}" % _MOST_DIGITS)  # such a number may be infinite
 _HEAD = 1024  # bytes that tell what a file is
 _PAGE = re.compile(rb"<(!doctype|html|head|body|script|\?xml|!--|title|meta|svg)", re.IGNORECASE)
+_SUM = ', "sum": "'
 _PACKED = (
     (b"\x1f\x8b", "a gzip archive; unpack it first (gunzip)"),
     (b"BZh", "a bzip2 archive; unpack it first (bunzip2)"),
@@ -165,6 +168,40 @@ def _of_few_digits(text: str) -> int:
     if len(text) > _MOST_DIGITS:
         raise ValueError(f"the number {text[:30]}... is too large")
     return int(text)
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """The lines of a file; one that was cut off in the end is cut off the file. None: no file."""
+    if not os.path.lexists(path):
+        return []
+    regular_size(path, "lines of text")
+    try:
+        *lines, rest = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); make it readable") from None
+    if rest and _is_whole(rest):  # all but its end, which the next line brings
+        lines.append(rest)
+    elif rest:
+        write_bytes(path, b"".join(line + b"\n" for line in lines))
+    return lines
+
+
+def sealed(content: dict[str, Any]) -> str:
+    """A line of JSON that ends with its check sum."""
+    head = json.dumps(content, allow_nan=False)[:-1]
+    return f'{head}{_SUM}{zlib.crc32(head.encode()):08x}"}}'
+
+
+def unsealed(line: bytes) -> Any:
+    """What a sealed line holds. Raises InputError for one that is another than was written."""
+    if not _is_whole(line):
+        raise InputError("is damaged, by its check sum")
+    return parse_json(line.rpartition(_SUM.encode())[0] + b"}", "a line")
+
+
+def _is_whole(line: bytes) -> bool:
+    head, _, tail = line.rpartition(_SUM.encode())
+    return tail == b'%08x"}' % zlib.crc32(head)
 
 
 def read_torch_file(path: str | Path, device: str | torch.device = "cpu") -> Any:

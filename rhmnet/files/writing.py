@@ -48,7 +48,7 @@ def new_file(path: str | Path) -> Iterator[BinaryIO]:
 
     Its folder is made. Raises InputError that names `path` where the system refuses.
     """
-    path = _named(path)
+    path = path_of(path)
     with _beside(path, "") as temporary:
         with refused_by_name(path):
             raw = _Raw(temporary, "wb")
@@ -70,7 +70,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     What lies there when the context ends well, a file or a folder, takes the place of `path`. The
     caller looks whether it is whole. Raises InputError that names `path` where the system refuses.
     """
-    path = _named(path)
+    path = path_of(path)
     with _beside(path, path.suffix[:16]) as temporary, refused_by_name(path):
         yield temporary
         if temporary.is_file():
@@ -165,7 +165,7 @@ def add_line(path: str | Path, line: str, lasting: bool = False) -> None:
 def make_folder(path: str | Path) -> None:
     """Make a folder and those above it. Raises InputError that names it where it cannot be."""
     with refused_by_name(path):
-        Path(path).mkdir(parents=True, exist_ok=True)
+        path_of(path).mkdir(parents=True, exist_ok=True)
 
 
 def move(finished: Path, path: Path) -> None:
@@ -241,9 +241,20 @@ def refused_by_name(path: str | Path) -> Iterator[None]:
         raise _refusal(path, error) from None
 
 
+def path_of(path: Any) -> Path:
+    """A path that a file may have; raises InputError for anything else."""
+    try:
+        if not os.fsencode(path) or b"\0" in os.fsencode(path):
+            raise ValueError
+        return Path(os.fsdecode(path))
+    except (TypeError, ValueError):
+        raise InputError(f"{short(path)}: no name of a file or folder; expected one") from None
+
+
 def no_link(path: str, flags: int) -> int:
-    """An `opener` that refuses a link, which could lead out of the folder."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    """An `opener` that refuses a link, which could lead out of the folder; no pipe holds it up."""
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    return os.open(path, flags, 0o666)
 
 
 def _refusal(path: str | Path, error: OSError) -> InputError:
@@ -272,16 +283,6 @@ class _Raw(io.FileIO):
             if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
                 self.failed = error
                 raise
-
-
-def _named(path: Any) -> Path:
-    """A path that a file may have; raises InputError for anything else."""
-    try:
-        if b"\0" in os.fsencode(path):
-            raise ValueError
-        return Path(path)
-    except (TypeError, ValueError):
-        raise InputError(f"{short(path)}: no name of a file; expected one to write") from None
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 import rhmnet
 from rhmnet.checkpoint import Loaded, open_model
-from rhmnet.errors import InputError, say
+from rhmnet.errors import InputError, say, shown
 from rhmnet.files.names import IMAGE_SUFFIXES, is_hidden, list_files, sort_naturally
 from rhmnet.files.source import Source
 from rhmnet.inputs import network_size
@@ -115,7 +115,7 @@ class Workspace:
             "videos": [
                 {
                     "id": number,
-                    "name": path.name,
+                    "name": shown(path.name),
                     "open": video is not None and video.number == number,
                     "saved": (self.folder_of(number) / "edits.jsonl").is_file(),
                 }
@@ -311,7 +311,7 @@ def _wait(workspace: Workspace, stop: StopRequest, look: Callable[[], object]) -
             continue
         left = video.session.pending
         if bar is None:
-            bar = tqdm(total=left, unit="frame", desc=f"computing {video.source.name}")
+            bar = tqdm(total=left, unit="frame", desc=shown(f"computing {video.source.name}"))
         bar.total = max(bar.total, left)
         bar.n = bar.total - left
         bar.refresh()

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from rhmnet.bounds import short
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, shown
 from rhmnet.files.reading import read_json
 from rhmnet.files.source import Source
 from rhmnet.files.writing import write_json
@@ -90,7 +90,7 @@ class OpenVideo:
     def id(self) -> str:
         """What the page keeps its own settings by."""
         place = hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:12]
-        return f"{self.source.name}@{place}"
+        return shown(f"{self.source.name}@{place}")
 
     def describe(self) -> dict[str, Any]:
         """All that the page begins with."""
@@ -100,18 +100,18 @@ class OpenVideo:
         return {
             "video": self.number,
             "id": self.id,
-            "name": source.name,
+            "name": shown(source.name),
             "frames": self.frames,
             "size": list(source.size),
             "fps": source.fps,
-            "names": None if plain else names,
+            "names": None if plain else [*map(shown, names)],
             "note": source.note,
             "can_coco": importlib.util.find_spec("pycocotools") is not None,
             "objects": self.objects(),
             "stroked": self.session.stroked,
             "default_tag": self._boot,
             "next": self._advice,
-            "folder": str(self.folder),
+            "folder": shown(self.folder),
             **self._standing(),
             **self.progress(),
         }

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from rhmnet.bounds import Range, short
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, shown
 from rhmnet.files.images import mask_bytes, write_mask
 from rhmnet.files.reading import read_json
 from rhmnet.files.source import Source
@@ -44,6 +44,7 @@ KINDS = ("masks", "mp4", "webm", "objects", "cutouts", "coco", "summary", *sorte
 """Of exports; mp4 and webm are overlays."""
 _EXPORTED = "canvas_export.json"
 """In an export's folder when it is whole."""
+_TOLD = {"id", "kinds", "state", "error", "bytes", "done", "of", "folder"}
 _BETWEEN_TOLD = 20  # frames of an export between two words on it
 ERASER = 0
 """The object number of strokes that take others away."""
@@ -243,7 +244,7 @@ class Exports:
             folder = self._folder / str(number)
             job = {"id": number, "kinds": kinds, "state": "working", "error": None, "bytes": 0}
             self._jobs[number] = job = {**job, "done": 0, "of": self._video.frames}
-            job["folder"] = str(folder)
+            job["folder"] = shown(folder)
         threading.Thread(target=self._make, args=(job, folder), daemon=True).start()
         return number
 
@@ -251,9 +252,11 @@ class Exports:
         """All exports of this start, and those of earlier ones that are whole."""
         found = dict(self._jobs)
         for path in self._folder.glob(f"*/{_EXPORTED}"):
-            if path.parent.name.isdecimal() and int(path.parent.name) not in found:
-                with suppress(InputError):
-                    found[int(path.parent.name)] = read_json(path)
+            name = path.parent.name
+            with suppress(InputError):
+                told = read_json(path)
+                if name.isdecimal() and told.keys() >= _TOLD:
+                    found.setdefault(int(name), {**told, "id": int(name)})
         return [found[number] for number in sorted(found)]
 
     def packed(self, number: int) -> Path:
@@ -295,9 +298,13 @@ class Exports:
             drawings = {frame: drawing_of(session, frame, maps[frame]) for frame in maps}
             write_davis(folder / "davis" / f"{named}.json", drawings, named)
         masks = video.folder / "masks"
-        if "masks" in kinds:
-            for name in source.names:
-                write_bytes(folder / "masks" / f"{name}.png", (masks / f"{name}.png").read_bytes())
+        for frame in range(video.frames if kinds - _STROKE_KINDS else 0):
+            name = f"{source.frame_name(frame)}.png"
+            labels = session.labels(frame)  # where it is damaged, a run makes it anew
+            if labels is None:
+                raise InputError(f"{masks / name}: is damaged or gone; run again, then export")
+            if "masks" in kinds:
+                write_mask(folder / "masks" / name, labels)
         strokes = Strokes(maps, max(session.objects, default=0))
         plain = {kind: kind in kinds for kind in ("summary", "objects", "cutouts", "coco")}
         going = partial(self._goes_on, job)

@@ -223,7 +223,7 @@ class WebApi:
     async def _download(self, request: Request) -> Response:
         number = request.path_params["number"]
         path = await run_in_threadpool(self._workspace.opened().exports.packed, number)
-        return FileResponse(path, media_type="application/zip", filename=path.name)
+        return FileResponse(path, media_type="application/zip", filename=shown(path.name))
 
     async def _import(self, request: Request) -> Response:
         query = dict(request.query_params)

@@ -17,12 +17,13 @@ import cv2
 import numpy as np
 import torch
 
+from rhmnet.bounds import short
 from rhmnet.config import Config, to_dict
 from rhmnet.errors import InputError
 from rhmnet.files.concurrency import alone_in
 from rhmnet.files.reading import read_json
 from rhmnet.files.source import Source
-from rhmnet.files.writing import write_json
+from rhmnet.files.writing import path_of, write_json
 from rhmnet.inputs import network_size, resize_image
 from rhmnet.model import RHMNet
 from rhmnet.structures import TrackedFrame
@@ -75,12 +76,12 @@ class Session(EditedStrokes):
 
         Raises InputError where the folder is another process's, another video's or no project.
         """
+        if not isinstance(source, Source):
+            raise InputError(f"source={short(source)}: expected files.source.Source(path)")
         config = settle_precision(config, model.device)
-        self.folder = None if folder is None else Path(folder)
+        self.folder = None if folder is None else path_of(folder)
         with ExitStack() as stack:
-            place = self.folder
-            if place is None:
-                place = Path(stack.enter_context(TemporaryDirectory(prefix="rhmnet-")))
+            place = self.folder or Path(stack.enter_context(TemporaryDirectory(prefix="rhmnet-")))
             stack.enter_context(alone_in(place, "close it, or name another folder", 0.0))
             base, threshold = _base(model, config), config.model.refine_threshold[0]
             _claim(place, source, base)
@@ -94,6 +95,9 @@ class Session(EditedStrokes):
             self._previews: dict[int, tuple[int, np.ndarray]] = {}
             self._running = False
             super().__init__(source, place / "edits.jsonl")
+            if not self._log and self._project.rows:
+                where = place / "edits.jsonl"
+                raise InputError(f"{where}: is empty, though there are masks; restore the file")
             self.lock = self._engine.lock
             self._changed()
             self._stack = stack.pop_all()
@@ -313,8 +317,13 @@ def _claim(folder: Path, source: Source, base: str) -> None:
     path, video = folder / "project.json", json.loads(json.dumps(source.identity()))
     now, before = {"program": _PROGRAM, "video": video, "network": base}, None
     if path.exists():
-        before = read_json(path, "what a session left")
-        if not isinstance(before, dict) or before.get("program") != _PROGRAM:
+        try:
+            before = read_json(path, "what a session left")
+        except InputError as error:
+            raise InputError(
+                f"{error}; or begin in another folder, then put edits.jsonl there"
+            ) from None
+        if before.get("program") != _PROGRAM:
             raise InputError(f"{path}: was not written by this program; name another folder")
         if before.get("video") != video:
             raise InputError(f"{folder}: belongs to another video; name another folder")

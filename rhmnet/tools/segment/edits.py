@@ -1,13 +1,13 @@
 """Strokes that come and go: edits, one after the other, undo and redo among them.
 
 A file holds them, one line each: added and flushed to the disk before it counts. A last line that
-was cut off never counted.
+was cut off never counted. Each line ends with its check sum: nothing else has what it says.
 """
 
 from __future__ import annotations
 
-import json
 import threading
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ import numpy as np
 
 from rhmnet.bounds import short
 from rhmnet.errors import InputError
+from rhmnet.files.reading import sealed, unsealed, whole_lines
 from rhmnet.files.source import Source
-from rhmnet.files.writing import add_line, write_bytes
+from rhmnet.files.writing import add_line
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS
 from rhmnet.tools.segment.plan import StrokedFrame
 
@@ -56,12 +57,11 @@ class EditedStrokes:
         self._undone: list[Edit] = []
         for number, line in enumerate(whole_lines(path), start=1):
             try:
-                edit = json.loads(line)
+                edit = unsealed(line)
                 self._check(edit)
-            except (ValueError, InputError) as error:
-                why = str(error) if isinstance(error, InputError) else "is no JSON"
+            except InputError as error:
                 raise InputError(
-                    f"{path}: line {number}: {why}; mend it, or leave it out"
+                    f"{path}: line {number}: {error}; restore the file, or leave the line out"
                 ) from None
             self._apply(edit)
 
@@ -171,11 +171,12 @@ class EditedStrokes:
                 return self._by_id[id]
             self._check(edit)
             try:
-                line = json.dumps(edit)
-            except (TypeError, ValueError):
+                line = sealed(edit)
+                edit = unsealed(line.encode())
+            except (TypeError, ValueError, RecursionError):
                 raise InputError(f"note={short(note)}: expected a value that JSON holds") from None
             add_line(self._path, line, lasting=True)
-            self._apply(json.loads(line))
+            self._apply(edit)
             self._changed()
             return self.revision
 
@@ -201,8 +202,8 @@ class EditedStrokes:
             edit["frame"] = self._frame(edit["frame"])
         if "object" in edit:
             self._check_object(edit["object"], kind)
-        if "name" in edit and not (isinstance(edit["name"], str) and len(edit["name"]) <= _LONGEST):
-            raise InputError(f"{kind}: expected a name of at most {_LONGEST} characters")
+        if "name" in edit and not _is_name(edit["name"]):
+            raise InputError(f"{kind}: expected a name, of at most {_LONGEST} characters, all text")
         if "runs" in edit:
             _check_runs(edit["runs"], kind, self.source.size)
         if not isinstance(edit.get("id", ""), str):
@@ -267,20 +268,6 @@ class EditedStrokes:
             self._stroked[frame] = StrokedFrame.of(labels)
 
 
-def whole_lines(path: Path) -> list[bytes]:
-    """The lines of a file; one that was cut off in the end is cut off the file. None: no file."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if data and not data.endswith(b"\n"):
-        data = data[: data.rfind(b"\n") + 1]
-        write_bytes(path, data)
-    return data.splitlines()
-
-
 def _painted(labels: np.ndarray, edit: Edit) -> np.ndarray:
     """Strokes uint8 [H, W] after one edit of theirs; changed in place."""
     if _is_deletion(edit):
@@ -291,6 +278,12 @@ def _painted(labels: np.ndarray, edit: Edit) -> np.ndarray:
     for value, start, length in zip(runs[::3], runs[1::3], runs[2::3], strict=True):
         flat[start : start + length] = value
     return labels
+
+
+def _is_name(name: Any) -> bool:
+    """Whether it is text of fair length, without control characters and halves of characters."""
+    short_text = isinstance(name, str) and len(name) <= _LONGEST
+    return short_text and not any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
 
 
 def _frames(edit: Edit) -> list[int]:

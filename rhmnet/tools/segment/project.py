@@ -11,7 +11,6 @@ All of it can be computed again, and what is damaged or missing is.
 from __future__ import annotations
 
 import io
-import json
 import re
 import zlib
 from collections.abc import Callable
@@ -24,15 +23,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from rhmnet.bounds import is_whole_number
 from rhmnet.config import Config
 from rhmnet.errors import InputError
-from rhmnet.files.images import read_labels, write_mask
-from rhmnet.files.reading import parse_json
+from rhmnet.files.images import is_whole_mask, read_labels, write_mask
+from rhmnet.files.reading import read_bytes, sealed, unsealed, whole_lines
 from rhmnet.files.source import Source
 from rhmnet.files.writing import add_line, remove, remove_unfinished, torch_bytes, write_bytes
 from rhmnet.segmentation_head import entire_target
 from rhmnet.structures import FrameMaps, Geometry, TrackedFrame
-from rhmnet.tools.segment.edits import whole_lines
 from rhmnet.tools.segment.plan import NOTHING, PASSES, At, There, Told, Write, rounded
 from rhmnet.tracker import STATE_CLASSES
 
@@ -93,7 +92,7 @@ class Project:
         for line in lines:
             self._take_line(line)
         for frame in self._told:
-            if not self._mask(frame).is_file():
+            if not is_whole_mask(self._mask(frame), self._source.size):
                 self.there.results[frame] = NOTHING
         if len(lines) > 2 * len(self._told) + 1000:
             self._tidy()
@@ -222,7 +221,7 @@ class Project:
         try:
             if frame in self._told:
                 # of this mask nothing is known from here on, whatever happens before its new line
-                add_line(self._statistics, json.dumps({"frame": frame}), lasting=True)
+                add_line(self._statistics, sealed({"frame": frame}), lasting=True)
             write_mask(self._mask(frame), told.labels)
             add_line(self._statistics, _line(frame, key, row))
             self._told.add(frame)
@@ -255,8 +254,8 @@ class Project:
         write_bytes(self._folder / name, zlib.crc32(body).to_bytes(4, "little") + body)
 
     def _unpack(self, name: str) -> dict[str, Any] | None:
-        with suppress(OSError), torch.serialization.safe_globals(STATE_CLASSES):
-            data = (self._folder / name).read_bytes()
+        with suppress(InputError), torch.serialization.safe_globals(STATE_CLASSES):
+            data = read_bytes(self._folder / name, "a state")
             if zlib.crc32(data[4:]) == int.from_bytes(data[:4], "little"):
                 file = io.BytesIO(data[4:])
                 return torch.load(file, map_location=self._device, weights_only=True)
@@ -268,7 +267,8 @@ class Project:
         for way, name in enumerate(PASSES):
             for path in (self._folder / kind / name).glob("*.bin"):
                 parts = _STATE_NAME.fullmatch(path.name)
-                if not parts or int(parts[1]) >= len(self.there.results):
+                known = parts and int(parts[1]) < len(self.there.results)
+                if not known or not path.is_file():
                     continue
                 place = way, int(parts[1])
                 if place in found:
@@ -280,10 +280,11 @@ class Project:
     def _take_line(self, line: bytes) -> None:
         """One of the statistics' lines; after one that is none, nothing before it counts."""
         try:
-            told = parse_json(line, "statistics.jsonl")
+            told = unsealed(line)
             frame, key = told.pop("frame"), told.pop("key", None)
             row = Row(**told) if told else None
-            if not 0 <= frame < len(self.there.results) or (row is not None and not _is_row(row)):
+            known = is_whole_number(frame, 0, len(self.there.results) - 1)
+            if not known or (row is not None and not _is_row(row)):
                 raise ValueError
             self.there.results[frame] = NOTHING if row is None else np.uint64(int(key, 16))
         except (InputError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
@@ -304,7 +305,7 @@ class Project:
 
 
 def _line(frame: int, key: np.uint64, row: Row) -> str:
-    return json.dumps({"frame": frame, "key": f"{key:016x}", **row._asdict()})
+    return sealed({"frame": frame, "key": f"{key:016x}", **row._asdict()})
 
 
 def _file(kind: str, way: int, frame: int, key: np.uint64) -> str:
