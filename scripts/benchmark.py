@@ -390,8 +390,8 @@ def describe_session(row: dict) -> list[str]:
         f"full run of {row['frames']} frames: {row['full_steps']} steps, "
         f"{row['full_seconds']:.1f} s",
         f"a stroke in the middle: {row['steps']} steps, {row['seconds']:.1f} s",
-        f"its preview after {row['preview_seconds']:.2f} s, its frame's final mask "
-        f"{row['first_seconds']:.2f} s after the run begins",
+        f"its preview after {row['preview_seconds']:.2f} s; the run's first step after "
+        f"{row['start_seconds']:.2f} s, its frame's final mask after {row['first_seconds']:.2f} s",
         f"kept on disk: {row['disk_mb']:.0f} MB",
     ]
 

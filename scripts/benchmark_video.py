@@ -53,8 +53,9 @@ def correction(args: argparse.Namespace) -> dict:
     """What a stroke in the middle of a video costs that has been run, with strokes on its start.
 
     steps, seconds: of the full run and of the correction, which goes on from states that were kept;
-    first_seconds: from the stroke to the first frame that is final again, on which it lies;
-    preview_seconds: to its preview; disk_mb: of all that the session keeps.
+    preview_seconds: from the stroke to its preview; start_seconds, first_seconds: from the run's
+    beginning to its first step, and to the first frame that is final again, on which the stroke
+    lies; disk_mb: of all that the session keeps.
     """
     settings = [*args.overrides, f"test.precision={args.precision}"]
     model, config = rhmnet.load_model(args.checkpoint, settings)
@@ -64,7 +65,7 @@ def correction(args: argparse.Namespace) -> dict:
         middle = args.frames // 2
         with Session(source, model, config, Path(place) / "project") as session:
             session.add_strokes(0, read_labels(STROKES / f"{PLACE}.png"))
-            seconds, _ = timed_run(session)
+            seconds, *_ = timed_run(session)
             row = {"frames": args.frames, "device": args.device, "precision": args.precision}
             row |= {"full_steps": session.steps, "full_seconds": seconds}
             began = time.perf_counter()
@@ -72,21 +73,23 @@ def correction(args: argparse.Namespace) -> dict:
             session.preview(middle)
             row["preview_seconds"] = time.perf_counter() - began
             steps = session.steps
-            seconds, first = timed_run(session)
-            row |= {"steps": session.steps - steps, "seconds": seconds, "first_seconds": first}
+            seconds, start, first = timed_run(session)
+            row |= {"steps": session.steps - steps, "seconds": seconds}
+            row |= {"start_seconds": start, "first_seconds": first}
             files = (Path(place) / "project").rglob("*")
             row["disk_mb"] = sum(path.stat().st_size for path in files) / 2**20
     return row
 
 
-def timed_run(session: Session) -> tuple[float, float]:
-    """Seconds of a run, and to its first finished frame."""
-    began, first = time.perf_counter(), None
+def timed_run(session: Session) -> tuple[float, float, float]:
+    """Seconds of a run, to its first step, and to its first finished frame."""
+    began, start, first = time.perf_counter(), None, None
     with closing(session.work()) as steps:
         for step in steps:
-            if first is None and step.labels is not None:
-                first = time.perf_counter() - began
-    return time.perf_counter() - began, first
+            now = time.perf_counter() - began
+            start = now if start is None else start
+            first = now if first is None and step.labels is not None else first
+    return time.perf_counter() - began, start, first
 
 
 def inside(labels: np.ndarray) -> np.ndarray:
