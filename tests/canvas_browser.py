@@ -157,11 +157,11 @@ class Hand:
         self.page.locator("#stage").focus()
         self.until(lambda: self.view()["shown"] == frame)
 
-    def done(self) -> None:
+    def done(self, seconds: float = _SECONDS) -> None:
         """Wait until all masks are there."""
         frames = self.page.locator("#number").get_attribute("max")
         all_of_them = f"{int(frames) + 1} of {int(frames) + 1} frames done"
-        self.page.get_by_text(all_of_them).wait_for(timeout=1000 * _SECONDS)
+        self.page.get_by_text(all_of_them).wait_for(timeout=1000 * seconds)
 
     def until(self, true: Callable[[], Any], seconds: float = _SECONDS) -> Any:
         """Wait for anything."""

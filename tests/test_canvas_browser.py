@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from canvas_browser import (
     FRAMES,
     NO_BROWSER,
     REQUIRED,
+    ROOT,
     Hand,
     Served,
     Watched,
@@ -23,7 +26,9 @@ from canvas_browser import (
     write_scene,
 )
 from canvas_server import labels_of, write_network
+from PIL import Image
 
+from rhmnet.files.writing import write_picture
 from rhmnet.tools.segment.segment_command import main as segment
 
 if not REQUIRED:
@@ -32,6 +37,7 @@ if not REQUIRED:
     for library in ("playwright", "starlette", "uvicorn", "websockets"):
         pytest.importorskip(library)
 
+PICTURE = ROOT / "docs" / "canvas.png"
 VIDEOS = ("equal", "zoom", "erase", "correct", "tabs", "touch", "look", "objects")
 
 
@@ -51,6 +57,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One server with a video for each test, and the small network that comes with the project."""
     folder = tmp_path_factory.mktemp("canvas")
     videos = [write_scene(folder / "videos" / name, 1 + (name == "equal")) for name in VIDEOS]
+    videos.append(folder / "videos" / "long.mp4")
+    long = cv2.VideoWriter(str(videos[-1]), cv2.VideoWriter_fourcc(*"mp4v"), 30, (48, 32))
+    for index in range(10_000):
+        long.write(np.full((32, 48, 3), index // 40, np.uint8))
+    long.release()
     with serving(videos, folder / "projects") as one:
         yield one
 
@@ -310,6 +321,46 @@ _AUDIT = """() => {
 }"""
 
 
+def test_ten_thousand_frames(served: Served, tab: Callable[..., Any]) -> None:
+    hand = Hand(tab(), served.link).open("long.mp4")
+    hand.press("End")
+    hand.until(lambda: hand.view()["shown"] == 9999)
+    hand.press("Shift+ArrowLeft")
+    hand.until(lambda: hand.view()["shown"] == 9989)
+    hand.draw((5, 5), (40, 20))
+    assert served.project["stroked"] == {"9989": [1]}
+
+
+@pytest.mark.slow
+def test_the_picture_in_the_docs_shows_the_page(browser: Any, tmp_path: Path) -> None:
+    """With RHMNET_PICTURES=new in the environment it is made anew."""
+    demo, tab = ROOT / "docs" / "demo", Watched(browser, color_scheme="light")
+    with serving([demo / "bottle.mp4"], tmp_path / "project") as served:
+        hand = Hand(tab.page, served.link).begin()
+        hand.go_to(62)
+        hand.page.locator("#import-panel summary").click()
+        hand.page.locator("#import").set_input_files(demo / "strokes" / "62.png")
+        hand.page.locator("#notice-close").click()
+        hand.page.locator("#import-panel summary").click()
+        for number, name in enumerate(("right bottle", "second bottle", "arm"), start=1):
+            hand.page.get_by_label(f"Name of object {number}").fill(name)
+            hand.page.get_by_label(f"Name of object {number}").press("Enter")
+            hand.saved()
+        hand.page.locator("#run").click()
+        hand.done(seconds=1200)
+        hand.go_to(72)
+        hand.press("2")
+        hand.page.locator("#stage[data-mask=done]").wait_for()
+        hand.page.mouse.move(620, 220)
+        hand.page.wait_for_timeout(1000)
+        picture = Image.open(io.BytesIO(hand.page.screenshot())).convert("RGB").quantize(256)
+    tab.close()
+    if os.environ.get("RHMNET_PICTURES") == "new":
+        write_picture(PICTURE, picture, "PNG", optimize=True)
+    found, there = (np.asarray(one.convert("RGB"), int) for one in (picture, Image.open(PICTURE)))
+    assert found.shape == there.shape and np.abs(found - there).mean() < 10  # of 255
+
+
 # a server that dies
 
 
@@ -363,19 +414,3 @@ def test_nothing_acknowledged_is_lost_at_any_kill(
     for index in range(FRAMES):
         name = f"{index}.png"
         assert (project / "masks" / name).read_bytes() == (out / "masks" / name).read_bytes()
-
-
-def test_ten_thousand_frames(tab: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
-    path = tmp_path / "long.mp4"
-    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 30, (48, 32))
-    for index in range(10_000):
-        video.write(np.full((32, 48, 3), index // 40, np.uint8))
-    video.release()
-    with serving([path], tmp_path / "project", "--checkpoint", str(tiny)) as served:
-        hand = Hand(tab(), served.link).begin()
-        hand.press("End")
-        hand.until(lambda: hand.view()["shown"] == 9999)
-        hand.press("Shift+ArrowLeft")
-        hand.until(lambda: hand.view()["shown"] == 9989)
-        hand.draw((5, 5), (40, 20))
-        assert served.project["stroked"] == {"9989": [1]}

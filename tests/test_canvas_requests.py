@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import logging
 import os
 import socket
 import threading
@@ -192,6 +193,19 @@ def test_bodies_are_bounded(shared: Canvas) -> None:
     said = {"Content-Length": str(MOST_IMPORT + 1), "Content-Type": "application/octet-stream"}
     address = "/api/imports?client=one&base=0&id=x&frame=0&kind=map"
     assert shared.ask("POST", address, b"", said).status == 413
+
+
+def test_a_page_that_leaves_amid_its_request_is_no_defect(
+    shared: Canvas, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = f"POST /api/edits HTTP/1.1\r\nHost: 127.0.0.1:{shared.port}\r\nContent-Length: 99\r\n"
+    head += f"Authorization: Bearer {shared.token}\r\nContent-Type: application/json\r\n\r\n{{"
+    monkeypatch.setattr(logging.getLogger("uvicorn.error"), "handlers", [caplog.handler])
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", shared.port)) as line:
+            line.sendall(head.encode())
+            assert shared.get("/api/project").status == 200  # slow ones hold up nobody
+    assert shared.get("/api/project").status == 200 and not caplog.records
 
 
 @pytest.mark.parametrize(

@@ -280,6 +280,7 @@ class Server:
             log_level="warning",
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             ws_max_size=1 << 16,
             timeout_graceful_shutdown=1,
             lifespan="off",

@@ -16,7 +16,7 @@ import numpy as np
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
@@ -92,6 +92,7 @@ class WebApi:
             Stale: _stale,
             InputError: _bad_input,
             HTTPException: _http_error,
+            ClientDisconnect: _left,
         }
         app = Starlette(routes=routes, exception_handlers=handlers)
         app.router.redirect_slashes = False
@@ -336,6 +337,10 @@ async def _stale(request: Request, error: Exception) -> Response:
 
 async def _bad_input(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, 400)
+
+
+async def _left(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # amid its request: nobody reads this
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
