@@ -14,6 +14,7 @@ from PIL import Image
 import rhmnet
 from rhmnet.data.davis import Davis, DavisVideo, read_prompt
 from rhmnet.errors import InputError
+from rhmnet.files.images import image_size
 from rhmnet.files.legend import Legend, PaintOptions, names_of
 from rhmnet.files.scribble_file import UnderstoodStrokes, read_strokes_file, straightened
 from rhmnet.labels import davis_palette
@@ -218,6 +219,19 @@ def test_noise_of_jpeg_is_no_stroke(tmp_path: Path, place: str, quality: int) ->
         said = "green" if place == "white" else "white"
         seen = frame() if place == "frame" else None
         assert_alike(read(path, background_color=said, frame=seen).labels, reach=2)
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_painted_pictures_are_turned_as_their_frames_are(tmp_path: Path, turn: int) -> None:
+    picture, found = Image.fromarray(softly(plain(0))), []
+    exif = Image.Exif()
+    exif[274] = turn
+    for suffix in ("jpg", "png"):
+        path = tmp_path / f"a.{suffix}"
+        picture.save(path, exif=exif, quality=98)
+        found.append(read(path, background_color="white").labels)
+    assert found[0].shape == found[1].shape == image_size(path)
+    assert np.mean(found[0] != found[1]) < 0.02
 
 
 def test_a_player_that_shows_other_colours_paints_nothing(tmp_path: Path) -> None:

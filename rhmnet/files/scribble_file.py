@@ -138,9 +138,10 @@ def read_strokes_file(path: str | Path, options: PaintOptions) -> UnderstoodStro
     lossy = _is_lossy(picture, data)
     if not _is_painted(picture, lossy):
         return _read_map(path)
-    rgba = upright(np.array(picture.convert("RGBA")), stored_orientation(data))
     if data.startswith(JPEG_MAGIC):  # decoded as frames are, so that they are equal where bare
-        rgba[..., :3] = read_image(path)
+        rgba = cv2.cvtColor(read_image(path), cv2.COLOR_RGB2RGBA)
+    else:
+        rgba = upright(np.array(picture.convert("RGBA")), stored_orientation(data))
     try:
         return _read_painted(rgba, lossy, options)
     except NotClear as error:
