@@ -9,6 +9,7 @@ import pytest
 from rhmnet.config import Config
 from rhmnet.errors import InputError
 from rhmnet.runtime import GROUPS, CommandParser, real, whole
+from rhmnet.tools.segment.segment_command import main as segment
 from rhmnet.training.run import parse_options
 
 
@@ -86,6 +87,18 @@ def test_mistakes_are_one_line(words: list[str], told: str) -> None:
         parser().parse_args(words)
     message = str(error.value)
     assert told in message and "\n" not in message and len(message) < 200
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--size", "64", "test.short_side=32"], "--size and test.short_side: expected one"),
+        (["--resume", "--overwrite"], "--resume and --overwrite: expected one"),
+    ],
+)
+def test_segment_takes_one_of_two_that_say_the_same(words: list[str], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        segment(["video.mp4", "--scribble", "strokes.png", *words])
 
 
 def test_help_shows_bounds(capsys: pytest.CaptureFixture) -> None:

@@ -229,6 +229,8 @@ def parse(description: str, argv: Sequence[str] | None, prog: str) -> argparse.N
     add("--overwrite", action="store_true", help="remove the masks in OUT and begin anew")
     args = parser.parse_args(argv)
     if args.size is not None:
+        if any(setting.startswith("test.short_side=") for setting in args.overrides):
+            raise InputError("--size and test.short_side: expected one of them")
         args.overrides.append(f"test.short_side={args.size}")
     if args.resume and args.overwrite:
         raise InputError("--resume and --overwrite: expected one of them")
