@@ -101,16 +101,16 @@ class _Place:
         turn = _TURNS.get(self._frame.rotation % 360)
         return image if turn is None else cv2.rotate(image, turn)
 
-    def announced(self) -> tuple[int, float]:
-        """Frames and frames per second that the file announces; 0 where it does not."""
+    def announced(self) -> tuple[int, int, float]:
+        """Frames that the file announces, those to be shown among them, and frames per second.
+
+        0 where it does not. An mp4's edit list leaves frames out, by times.
+        """
         fps = float(self.stream.average_rate or self.stream.guessed_rate or 0)
-        count, by_time = (
-            self.stream.frames,
-            int((self._file.duration or 0) / av.time_base * fps + 0.5),
-        )
-        if count and by_time and "mp4" in self._file.format.name:
-            return min(count, by_time), fps  # it counts frames that its edit list leaves out, too
-        return count or by_time, fps
+        by_time = int((self._file.duration or 0) / av.time_base * fps + 0.5)
+        count = self.stream.frames or by_time
+        edited = by_time > 0 and "mp4" in self._file.format.name
+        return count, min(count, by_time) if edited else count, fps
 
 
 class VideoFile:
@@ -140,7 +140,7 @@ class VideoFile:
         self._converting = threading.Lock()
         self._reformatter = VideoReformatter()  # one: its tables take seconds for HDR
         self.size = place.retrieve(self._reformatter).shape[:2]
-        self._announced, self._announced_fps = place.announced()
+        self._announced, self._shown, self._announced_fps = place.announced()
         self._unit = place.stream.time_base
 
     def count(self) -> int | None:
@@ -270,9 +270,9 @@ class VideoFile:
             raise self._changed(count)
         with self._lock:
             self._ended, self._front = True, None
-        if count < self._announced - 1:
+        if count < self._shown - 1:
             self.note = (
-                f"{self._path}: announces {self._announced} frames, but only {count} can be read; "
+                f"{self._path}: announces {self._shown} frames, but only {count} can be read; "
                 "went on with these"
             )
 

@@ -172,12 +172,7 @@ class Propagation:
     def nearest(self, way: int, frame: int) -> int | None:
         """The frame after which the last state before a frame was kept, in the pass' order."""
         with self.lock:
-            kept = [
-                f
-                for (w, f), key in self.store.snapshots.items()
-                if self.fits(At(w, f, key)) and w == way
-            ]
-            return _before(way, frame, kept)
+            return _before(way, frame, self._kept(way))
 
     def _states(self, way: int) -> list[int]:
         """Frames after which there is a state to go on from."""
