@@ -29,6 +29,7 @@ from canvas_server import labels_of, write_network
 from PIL import Image
 
 from rhmnet.files.writing import write_picture
+from rhmnet.tools.canvas.request_guard import shown_in_browser
 from rhmnet.tools.segment.segment_command import main as segment
 
 if not REQUIRED:
@@ -38,7 +39,7 @@ if not REQUIRED:
         pytest.importorskip(library)
 
 PICTURE = ROOT / "docs" / "canvas.png"
-VIDEOS = ("equal", "zoom", "erase", "correct", "tabs", "touch", "look", "objects")
+VIDEOS = ("equal", "zoom", "erase", "correct", "tabs", "touch", "look", "objects", "led")
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +146,24 @@ def test_the_same_stroke_is_the_same_map_at_any_zoom(
         assert hand.view()["scale"] == scale  # zoom survives frames and undo
         maps.append(strokes(served, frame))
     assert maps[0].any() and all(np.array_equal(maps[0], other) for other in maps)
+
+
+def test_the_browser_is_led_to_the_page_and_need_not_keep_anything(
+    served: Served, tab: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    with shown_in_browser(served.link, tmp_path):
+        hand = Hand(tab(), opened[0])  # a file, as another site to the server
+        hand.page.wait_for_url(served.link)
+        hand.open("led")
+    full = "function () { if (this === localStorage) throw new Error('full'); }"
+    hand.page.evaluate(f"() => {{ Storage.prototype.setItem = {full}; }}")
+    hand.page.keyboard.press("e")
+    told = {"key": "и", "code": "KeyB", "bubbles": True}  # B's key on a keyboard of another script
+    hand.page.locator("#stage").dispatch_event("keydown", told)
+    hand.draw((20, 40), (60, 40))
+    assert strokes(served, 0)[40, 40] == 1
 
 
 def test_the_eraser_takes_strokes_away(served: Served, tab: Callable[..., Any]) -> None:
@@ -332,10 +351,13 @@ def test_ten_thousand_frames(served: Served, tab: Callable[..., Any]) -> None:
 
 
 @pytest.mark.slow
-def test_the_picture_in_the_docs_shows_the_page(browser: Any, tmp_path: Path) -> None:
+def test_the_picture_in_the_docs_shows_the_page(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With RHMNET_PICTURES=new in the environment it is made anew."""
     demo, tab = ROOT / "docs" / "demo", Watched(browser, color_scheme="light")
-    with serving([demo / "bottle.mp4"], tmp_path / "project") as served:
+    monkeypatch.chdir(tmp_path)  # the page tells where the project is kept
+    with serving([demo / "bottle.mp4"], Path("bottle.rhmnet")) as served:
         hand = Hand(tab.page, served.link).begin()
         hand.go_to(62)
         hand.page.locator("#import-panel summary").click()

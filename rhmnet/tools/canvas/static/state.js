@@ -81,7 +81,11 @@ const KEPT = ["frame", "object", "size", "opacity", "outline"];
 export function keep() {
   if (!state.project) return;
   const kept = Object.fromEntries(KEPT.map((key) => [key, state[key]]));
-  localStorage.setItem(`rhmnet.view.${state.project.id}`, JSON.stringify(kept));
+  try {
+    localStorage.setItem(`rhmnet.view.${state.project.id}`, JSON.stringify(kept));
+  } catch {
+    // the browser keeps no more: the next page begins with the defaults
+  }
 }
 
 export function recall() {
