@@ -312,6 +312,8 @@ def _fastest_precision(device: torch.device) -> str:
 
 def _tracking_copy(model: RHMNet, config: TestConfig) -> RHMNet:
     """A copy without gradients and dropout in the precision that is asked for."""
+    sums = [weight.sum(dtype=torch.float32) for weight in model.parameters()]
+    _check_finite(torch.stack(sums), model.dtype)  # a fused convolution hides what is not
     precision = config.precision
     if precision == AUTO:
         precision = _fastest_precision(model.device)
@@ -330,10 +332,10 @@ def _weights_version(model: nn.Module) -> tuple:
     return tuple((x.data_ptr(), x._version) for x in tensors)
 
 
-def _check_finite(prob: Tensor, precision: torch.dtype) -> None:
-    if not torch.isfinite(prob.sum()):
+def _check_finite(numbers: Tensor, precision: torch.dtype) -> None:
+    if not torch.isfinite(numbers.sum()):
         raise InputError(
-            f"the network's probabilities are not finite, in {str(precision)[6:]}: its weights "
+            f"the network's numbers are not finite, in {str(precision)[6:]}: its weights "
             "hold NaN or infinity, or overflow on this input; check the checkpoint, or try "
             "test.precision=float32"
         )

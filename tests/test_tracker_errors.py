@@ -117,10 +117,11 @@ def test_a_tracker_wants_a_network_and_a_configuration(model) -> None:
         rhmnet.Tracker(small_config(), model)
 
 
-def test_weights_that_are_no_numbers_are_told() -> None:
+@pytest.mark.parametrize("name", ["readers.0.linear1", "feature_extractor.backbone.conv1"])
+def test_weights_that_are_no_numbers_are_told(name: str) -> None:
     model = small_model()
     with torch.no_grad():
-        model.readers[0].linear1.weight[0, 0] = torch.nan
+        model.get_submodule(name).weight[0, 0] = torch.nan
     with pytest.raises(InputError, match=r"not finite.*weights"):
         rhmnet.Tracker(model, small_config()).start(VIDEO[0], SCRIBBLE)
 
