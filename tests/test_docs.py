@@ -62,6 +62,6 @@ def _headings(text: str) -> list[str]:
 
 def test_the_table_of_errors_is_as_long_as_contributors_are_told() -> None:
     count = (ROOT / "tests/mutants.yaml").read_text().count("\n- what: ")
-    assert f"{count} of {count} are caught" in " ".join(
-        (ROOT / "CONTRIBUTING.md").read_text().split()
-    )
+    page = " ".join((ROOT / "CONTRIBUTING.md").read_text().split())
+    tried, total = re.search(r"(\d+) of the (\d+) were tried", page).groups()
+    assert int(tried) <= int(total) == count
