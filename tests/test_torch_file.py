@@ -53,7 +53,7 @@ def packed(kind: str) -> bytes:
         (b"\xef\xbb\xbf\r\n  <HTML lang=en>", "a web page"),
         ("<html>".encode("utf-16"), "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS pointer"),
-        (gzip.compress(b"weights"), "gzip archive; unpack"),
+        (gzip.compress(b"weights", mtime=0), "gzip archive; unpack"),
         (packed("tar"), "tar archive; unpack"),
         (packed("zip"), "zip archive of 'weights.pth'; unpack"),
         (packed("npz"), "zip archive of 'a.npy'"),
