@@ -246,7 +246,7 @@ def path_of(path: Any) -> Path:
     try:
         if not os.fsencode(path) or b"\0" in os.fsencode(path):
             raise ValueError
-        return Path(os.fsdecode(path))
+        return Path(path)
     except (TypeError, ValueError):
         raise InputError(f"{short(path)}: no name of a file or folder; expected one") from None
 
