@@ -83,6 +83,7 @@ def test_images_are_shown_as_exif_says(tmp_path: Path, name: str, orientation: i
     assert image_size(tmp_path / name) == shown.shape[:2]
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # Pillow's
 @pytest.mark.parametrize("exif", [b"Exif\0\0MM\0*\0\0\0\x08\0\x05", b"Exif\0\0", b""])
 def test_senseless_exif_turns_nothing(tmp_path: Path, exif: bytes) -> None:
     """Nor does that of a second photo behind the first one's end."""
@@ -103,6 +104,7 @@ def test_a_label_map_is_turned_like_its_image(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_labels(tmp_path / "a.png"), label_map()[::-1].T)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # Pillow's
 @pytest.mark.parametrize("progressive", [False, True])
 def test_jpeg_cut_anywhere_is_named(tmp_path: Path, progressive: bool) -> None:
     data = jpeg_with_thumbnail()
