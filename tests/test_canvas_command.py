@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -99,3 +100,10 @@ def test_an_installed_package_says_that_the_demo_is_not_there(
     monkeypatch.setattr(canvas_command, "_DEMO", tmp_path / "gone.mp4")
     with pytest.raises(InputError, match="docs/demo of a checkout"):
         main(["--demo"])
+
+
+def test_a_pipe_or_a_device_is_no_video(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    for path in (tmp_path / "pipe.mp4", Path("/dev/zero")):
+        with pytest.raises(InputError, match="no such video"):
+            find_videos([path])

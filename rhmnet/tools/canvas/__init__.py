@@ -218,7 +218,7 @@ def find_videos(paths: Sequence[Path]) -> list[Path]:
     """
     found = []
     for path in paths:
-        if not path.exists():
+        if not (path.is_file() or path.is_dir()):
             raise InputError(f"{path}: no such video; expected a video file or a folder")
         if path.is_file() or list_files(path, IMAGE_SUFFIXES):
             found.append(path)
