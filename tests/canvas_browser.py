@@ -163,6 +163,10 @@ class Hand:
         all_of_them = f"{int(frames) + 1} of {int(frames) + 1} frames done"
         self.page.get_by_text(all_of_them).wait_for(timeout=1000 * seconds)
 
+    def runs(self) -> bool:
+        """Whether the page offers to pause."""
+        return "Pause" in self.page.locator("#run").inner_text()
+
     def until(self, true: Callable[[], Any], seconds: float = _SECONDS) -> Any:
         """Wait for anything."""
         end = time.monotonic() + seconds
