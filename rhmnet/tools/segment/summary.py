@@ -42,7 +42,7 @@ from rhmnet.files.writing import new_file
 from rhmnet.labels import BACKGROUND
 
 NEIGHBOURS = 5  # frames on each side that a stroke helps
-REACH = 8.0
+REACH = 32.0
 """Frames, of the rule above."""
 ENOUGH = 0.02
 """Doubt below which the masks of an object are good enough."""
