@@ -203,9 +203,9 @@ def test_a_correction_runs_only_what_it_changes(served: Served, tab: Callable[..
     if served.project["left"]:
         hand.press("Enter")
     hand.done()
+    advice = hand.until(lambda: served.project["next"])  # told once the run is over
+    assert advice["reason"]
     hand.press("n")
-    advice = served.project["next"]
-    assert advice is not None and advice["reason"]
 
 
 def test_a_second_tab_looks_on_and_takes_over(served: Served, tab: Callable[..., Any]) -> None:
