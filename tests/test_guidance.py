@@ -99,7 +99,9 @@ def test_neither_stroked_frames_nor_those_without_the_object() -> None:
     doubt[[3, 9]] = 0.9, 0.2
     assert ask(statistics(doubt), {3: [1]}).frame == 9
     assert ask(statistics(doubt), {3: [255]}).frame == 9
-    assert ask(statistics(doubt), {3: [1], 9: [1]}).frame is None
+    nowhere = ask(statistics(doubt), {3: [1], 9: [1]})
+    assert nowhere.frame is None and "good enough" not in nowhere.reason
+    assert "(up to 0.90) has strokes" in nowhere.reason
     assert ask(statistics(np.full(FRAMES, np.nan)), {}).reason.startswith("no finished frame")
 
 

@@ -196,10 +196,10 @@ class OpenVideo:
         number = content.get("number")
         if number != BACKGROUND and number not in self.session.objects:
             raise InputError(f"number: no object {short(number)}; expected one that was added")
-        told = {}
-        for key in _PLAIN_VIEW:
-            if type(told.setdefault(key, content.get(key, False))) is not bool:
-                raise InputError(f"{key}: {short(told[key])}; expected true or false")
+        told = {key: content.get(key, False) for key in _PLAIN_VIEW}
+        for key, value in told.items():
+            if type(value) is not bool:
+                raise InputError(f"{key}: {short(value)}; expected true or false")
         with self._edits:
             self._view[number] = told
             write_json(self.folder / VIEW, self._view)
@@ -338,7 +338,7 @@ class OpenVideo:
 
     def _advise(self) -> None:
         advice = self.session.next_stroke()
-        self._advice = {**advice._asdict(), "enough": advice.frame is None}
+        self._advice = advice._asdict()
         self._publish({"type": "next", **self._advice})
 
     def _retag(self, frame: int) -> dict[str, Any]:

@@ -120,7 +120,10 @@ def advise(
         if found is not None and (best is None or found[1] > best[0]):
             best = found[1], found[0], column
     if best is None:
-        why = f"good enough: no object is in doubt by more than {np.nanmax(doubt):.2f}"
+        most = np.nanmax(doubt)
+        why = f"every frame that shows an object in doubt (up to {most:.2f}) has strokes"
+        if most < ENOUGH:
+            why = f"good enough: no object is in doubt by more than {most:.2f}"
         return Advice(None, None, None, why)
     _, frame, column = best
     number, far = numbers[column], min((abs(f - frame) for f in stroked), default=0)
@@ -133,6 +136,8 @@ def best_frame_of(
     doubt: np.ndarray, area: np.ndarray, stroked: Sequence[int]
 ) -> tuple[int, float] | None:
     """The frame on which a stroke on an object gains most, and its gain; None: good enough.
+
+    None, too, where all frames that show it have strokes.
 
     doubt: float [T], NaN where the object is not seen: it may be missed there, so that frame counts
     as the others do on average, but none is told to stroke what it cannot show. area: [T], pixels.

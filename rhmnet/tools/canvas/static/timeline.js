@@ -160,7 +160,7 @@ export function toStroked(direction) {
 export function toNext() {
   const advice = state.project?.next;
   if (!advice) return say("Run first: where a stroke helps most shows when masks are there.");
-  if (advice.frame === null) return say(advice.reason || "It is good enough: no frame is in doubt.");
+  if (advice.frame === null) return say(advice.reason);
   goTo(advice.frame);
   if (advice.object) select(advice.object);
 }
