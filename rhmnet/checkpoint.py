@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from rhmnet.bounds import short
 from rhmnet.config import (
+    MOST_SIDE,
     STRIDE,
     Config,
     DataConfig,
@@ -49,7 +50,6 @@ _EPOCH_FILE = "pretrain_checkpoint_{}.pth.tar"
 _STATE_FILE = "state_{}.pth.tar"
 _DEEPEST = 8  # lists in lists in a configuration
 _MOST_EPOCHS = 10**9
-_LONGEST = 8192  # the bound of data.short_side and crop_size
 _HOW = (
     "the authors announce theirs in the README of github.com/mkg1204/RHMNet-for-SSVOS, behind "
     f"file-sharing links; train_video.py makes your own; {SMALL!r} names the network that comes "
@@ -220,11 +220,11 @@ def load_model(
 
     path: a checkpoint, ours or the authors'; `small`, or none, for the network that comes with the
         project (which of them runs is then said on stderr).
-    overrides: `group.field=value`, as `test.precision=bfloat16`; they have the last word, but for
-        what makes the network.
+    overrides: `group.field=value`, the last word on all but what makes the network.
     config: a configuration, its name or path, for files that carry none (without it they are of
         `video_training`). Of a file that carries one, `model.*` and `data.crop_size` hold: where
         `config` or `overrides` state others, InputError names the fields and both values.
+
     `test.*` is that of `overrides`, else of `config`, else of the file. Nothing is downloaded.
     """
     loaded = open_model(path, overrides, config)
@@ -247,7 +247,7 @@ def open_model(
         wanted = config
     elif config is not None:
         wanted = load_config(config, base=_base(wanted) if carries else None)
-    any_crop = dataclasses.replace(wanted.data, short_side=_LONGEST)  # another is told as such
+    any_crop = dataclasses.replace(wanted.data, short_side=MOST_SIDE)  # another is told as such
     asked = override(dataclasses.replace(wanted, data=any_crop), overrides)
     if found := differences(content, file, asked.model, asked.data.crop_size):
         raise InputError(

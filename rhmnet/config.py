@@ -32,7 +32,8 @@ SMALLEST_SIDE = 2 * STRIDE
 """Pixels: to which frames may be shrunk for the network."""
 _PRETRAINED = "imagenet, none, or a torchvision state file"
 _SHARE = Range(0, 1)
-_CROP_SIDE = Range(STRIDE, 8192, multiple=STRIDE)
+MOST_SIDE = 8192  # pixels, of frames and crops
+_CROP_SIDE = Range(STRIDE, MOST_SIDE, multiple=STRIDE)
 _MOST_OBJECTS = 253  # labels are bytes, as labels.MAX_OBJECTS says, which needs torch
 
 
@@ -82,7 +83,7 @@ class DataConfig:
     )
     clip_length: int = number(3, "T, frames", 2, 1000)
     max_objects: int = number(3, "objects drawn per clip", 1, _MOST_OBJECTS)
-    short_side: int = number(480, "frames are resized to it before cropping, pixels", 16, 8192)
+    short_side: int = number(480, "frames are resized to it before cropping, pixels", 16, MOST_SIDE)
     minimum_area: int = number(
         100, "every frame keeps more background strokes than this, pixels", 0, 10**8
     )
@@ -211,7 +212,7 @@ class TestConfig:
         0,
         "larger frames are shrunk to it for the network, pixels; 0: as they are",
         SMALLEST_SIDE,
-        8192,
+        MOST_SIDE,
         or_zero=True,
     )
     precision: str = choice(

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 import rhmnet
 from rhmnet.checkpoint import open_model
-from rhmnet.config import SMALLEST_SIDE, STRIDE
+from rhmnet.config import MOST_SIDE, SMALLEST_SIDE, STRIDE
 from rhmnet.errors import InputError, say
 from rhmnet.evaluation.manifest import made_by
 from rhmnet.files.source import Source
@@ -215,7 +215,7 @@ def parse(description: str, argv: Sequence[str] | None, prog: str) -> argparse.N
     add("--checkpoint", metavar="FILE", help=_CHECKPOINT)
     add("--config", help=_CONFIG)
     add("--device", default="auto", help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:N, mps")
-    add("--size", type=whole(SMALLEST_SIDE, 8192, or_zero=True), metavar="PIXELS", help=_SIZE)
+    add("--size", type=whole(SMALLEST_SIDE, MOST_SIDE, or_zero=True), metavar="PIXELS", help=_SIZE)
     results = parser.add_argument_group("results, beside OUT/masks/<frame>.png (palette)")
     add = results.add_argument
     add("--out", type=Path, help="folder (default: results/<name of the video>)")
