@@ -73,11 +73,6 @@ def values_in(labels: Tensor) -> set[int]:
     return set(torch.bincount(labels.flatten()).nonzero()[:, 0].tolist())
 
 
-def objects_in(strokes: np.ndarray, num_objects: int) -> np.ndarray:
-    """bool [O]: the objects that have a stroke in a map as in memory."""
-    return np.bincount(strokes.ravel(), minlength=BACKGROUND + 1)[1 : num_objects + 1] > 0
-
-
 def _to_tensor(array: Any, name: str) -> Tensor:
     """A plain tensor of what may be one, without a copy where that can be."""
     if isinstance(array, Tensor):
@@ -121,12 +116,6 @@ def capped_size(size: Size, width: int | None) -> Size:
     if width is None or size[1] <= width:
         return size
     return max(1, round(size[0] * width / size[1])), width
-
-
-def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
-    """Shrink uint8 [H, W, 3] by averaging the pixels that fall together."""
-    image = image if image.flags.writeable else image.copy()  # as frames that are kept are not
-    return shrink(torch.from_numpy(image), size).numpy()
 
 
 def resize_labels(labels: np.ndarray, size: Size) -> np.ndarray:

@@ -14,13 +14,8 @@ unlabelled and unused channels all hold the same tiny value, so they never need 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
 
 UNLABELLED = 0
 BACKGROUND = 255
@@ -73,126 +68,6 @@ def to_disk(scribble: np.ndarray, num_objects: int) -> np.ndarray:
     return np.where(scribble == BACKGROUND, np.uint8(num_objects + 1), scribble)
 
 
-def one_hot(labels: Tensor, num_objects: int) -> Tensor:
-    """float32 [..., O + 1, H, W] from a uint8 label map [..., H, W]: objects 1..O, background.
-
-    Unlabelled pixels are zero in every channel.
-    """
-    values = [*range(1, num_objects + 1), BACKGROUND]
-    values = torch.tensor(values, dtype=torch.uint8, device=labels.device)
-    return (labels.unsqueeze(-3) == values[:, None, None]).float()
-
-
-def valid_objects(num_objects: Tensor, max_objects: int) -> Tensor:
-    """bool [B, O]: True for the objects that a clip has, False for those that pad the batch."""
-    return torch.arange(1, max_objects + 1, device=num_objects.device) <= num_objects[:, None]
-
-
-def relabelled(labels: Tensor, values: dict[int, int]) -> Tensor:
-    """A label map uint8 [H, W] with other values; those that are not named become 0."""
-    table = torch.zeros(BACKGROUND + 1, dtype=torch.uint8)
-    for value, other in values.items():
-        table[value] = other
-    return table.to(labels.device)[labels.int()]
-
-
-def strokes_of(labels: Tensor, numbers: Iterable[int]) -> Tensor:
-    """The strokes of some objects alone, without background: uint8 [H, W]."""
-    return relabelled(labels, {number: number for number in numbers})
-
-
-def labels_at(prob: Tensor, size: tuple[int, int]) -> Tensor:
-    """Labels of the likeliest channel after resizing probabilities, bilinear, to H, W.
-
-    prob: [O + 1, h, w], background last. Returns uint8 [H, W], 0 background; the first channel
-    where several are equal. One channel at a time: memory does not grow with the number of objects,
-    and torch's argmax over the leading dimension takes as long as a stage of the backbone (CPU).
-    """
-    best, labels = None, None
-    for channel, single in enumerate(prob):
-        if single.shape != size:
-            single = enlarge(single[None], size)[0]
-        label = (channel + 1) % len(prob)
-        if best is None:
-            best, labels = single, torch.full_like(single, label, dtype=torch.uint8)
-            continue
-        labels.masked_fill_(single > best, label)
-        best = torch.maximum(best, single)
-    return labels
-
-
-def enlarge(prob: Tensor, size: tuple[int, int]) -> Tensor:
-    """Probabilities [L, h, w] at the frame's size, bilinear: [L, H, W]."""
-    return functional.interpolate(prob[None], size, mode="bilinear", align_corners=False)[0]
-
-
-class VideoObjects(NamedTuple):
-    """The objects of a video, and which rows of its memory they have.
-
-    Row r is that of `numbers[r]`. One row more stands for all objects that have not appeared, where
-    there are such: what is known of them is the same.
-    """
-
-    count: int
-    """N, the largest number."""
-    numbers: list[int]
-    """Those that have appeared, from the smallest."""
-    removed: list[int]
-    """Those of them that are tracked no longer."""
-
-    @property
-    def absent(self) -> int:
-        """How many have not appeared."""
-        return self.count - len(self.numbers)
-
-    @property
-    def rows(self) -> list[int]:
-        """The number of each row; 0 where it stands for the absent."""
-        return [*self.numbers, *([0] if self.absent else [])]
-
-    @property
-    def live(self) -> list[bool]:
-        """Of each row, whether it is tracked."""
-        return [number > 0 and number not in self.removed for number in self.rows]
-
-    @property
-    def tracked(self) -> set[int]:
-        """Those that have appeared and were not removed."""
-        return {*self.numbers} - {*self.removed}
-
-    def join(self, new: set[int]) -> VideoObjects:
-        """Where some appear, maybe once more."""
-        removed = [number for number in self.removed if number not in new]
-        return VideoObjects(self.count, sorted({*self.numbers, *new}), removed)
-
-    def rows_before(self, before: VideoObjects) -> list[int]:
-        """The row that each row comes from: those that appear, from the one of the absent."""
-        rows = {number: row for row, number in enumerate(before.numbers)}
-        return [rows.get(number, len(rows)) for number in self.rows]
-
-    def in_rows(self, strokes: Tensor) -> Tensor:
-        """Strokes with the numbers of rows, from 1, in place of the objects'."""
-        if not self.absent:
-            return strokes
-        rows = {number: row for row, number in enumerate(self.numbers, 1)}
-        return relabelled(strokes, {BACKGROUND: BACKGROUND, **rows})
-
-    @property
-    def channels(self) -> list[int] | None:
-        """The channel of each of objects 1..N and background; None where they are the same."""
-        if not self.absent:
-            return None
-        rows = {number: row for row, number in enumerate(self.numbers)}
-        absent = len(rows)
-        return [rows.get(n, absent) for n in range(1, self.count + 1)] + [absent + 1]
-
-    def is_consistent(self) -> bool:
-        """Whether its numbers are such, and fit each other."""
-        known = {*range(1, min(self.count, MAX_OBJECTS) + 1)}
-        return (
-            type(self.count) is int
-            and bool(self.numbers)
-            and self.numbers == sorted({*self.numbers} & known)
-            and isinstance(self.removed, list)
-            and {*self.removed} <= {*self.numbers}
-        )
+def objects_in(strokes: np.ndarray, num_objects: int) -> np.ndarray:
+    """bool [O]: the objects that have a stroke in a map as in memory."""
+    return np.bincount(strokes.ravel(), minlength=BACKGROUND + 1)[1 : num_objects + 1] > 0

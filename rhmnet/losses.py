@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
-from rhmnet.arithmetic import in_float32
+from rhmnet.arithmetic import in_float32, one_hot, valid_objects
 from rhmnet.config import LossConfig
-from rhmnet.labels import BACKGROUND, num_channels, one_hot, valid_objects
+from rhmnet.labels import BACKGROUND, num_channels
 from rhmnet.structures import Clip, ClipPrediction
 
 RHO_EPS = 1e-6  # under the root of the smoothness penalty

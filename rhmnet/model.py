@@ -15,9 +15,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from rhmnet.arithmetic import one_hot, valid_objects
 from rhmnet.config import STRIDE, Config, check_config
 from rhmnet.feature_extractor import FeatureExtractor
-from rhmnet.labels import one_hot, valid_objects
 from rhmnet.matching import MemoryReader
 from rhmnet.memory_bank import MemoryBank, ReliabilityLevel
 from rhmnet.memory_encoder import (

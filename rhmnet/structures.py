@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.nn import functional
 
+from rhmnet.arithmetic import enlarge, labels_at, relabelled
 from rhmnet.config import STRIDE
-from rhmnet.labels import enlarge, labels_at
+from rhmnet.labels import BACKGROUND, MAX_OBJECTS
 
 Size = tuple[int, int]
 """H, W in pixels."""
@@ -173,6 +174,78 @@ class Geometry(NamedTuple):
     def tokens(self) -> int:
         """N of a frame."""
         return math.prod(-(-side // STRIDE) for side in self.network)
+
+
+class VideoObjects(NamedTuple):
+    """The objects of a video, and which rows of its memory they have.
+
+    Row r is that of `numbers[r]`. One row more stands for all objects that have not appeared, where
+    there are such: what is known of them is the same.
+    """
+
+    count: int
+    """N, the largest number."""
+    numbers: list[int]
+    """Those that have appeared, from the smallest."""
+    removed: list[int]
+    """Those of them that are tracked no longer."""
+
+    @property
+    def absent(self) -> int:
+        """How many have not appeared."""
+        return self.count - len(self.numbers)
+
+    @property
+    def rows(self) -> list[int]:
+        """The number of each row; 0 where it stands for the absent."""
+        return [*self.numbers, *([0] if self.absent else [])]
+
+    @property
+    def live(self) -> list[bool]:
+        """Of each row, whether it is tracked."""
+        return [number > 0 and number not in self.removed for number in self.rows]
+
+    @property
+    def tracked(self) -> set[int]:
+        """Those that have appeared and were not removed."""
+        return {*self.numbers} - {*self.removed}
+
+    def join(self, new: set[int]) -> VideoObjects:
+        """Where some appear, maybe once more."""
+        removed = [number for number in self.removed if number not in new]
+        return VideoObjects(self.count, sorted({*self.numbers, *new}), removed)
+
+    def rows_before(self, before: VideoObjects) -> list[int]:
+        """The row that each row comes from: those that appear, from the one of the absent."""
+        rows = {number: row for row, number in enumerate(before.numbers)}
+        return [rows.get(number, len(rows)) for number in self.rows]
+
+    def in_rows(self, strokes: Tensor) -> Tensor:
+        """Strokes with the numbers of rows, from 1, in place of the objects'."""
+        if not self.absent:
+            return strokes
+        rows = {number: row for row, number in enumerate(self.numbers, 1)}
+        return relabelled(strokes, {BACKGROUND: BACKGROUND, **rows})
+
+    @property
+    def channels(self) -> list[int] | None:
+        """The channel of each of objects 1..N and background; None where they are the same."""
+        if not self.absent:
+            return None
+        rows = {number: row for row, number in enumerate(self.numbers)}
+        absent = len(rows)
+        return [rows.get(n, absent) for n in range(1, self.count + 1)] + [absent + 1]
+
+    def is_consistent(self) -> bool:
+        """Whether its numbers are such, and fit each other."""
+        known = {*range(1, min(self.count, MAX_OBJECTS) + 1)}
+        return (
+            type(self.count) is int
+            and bool(self.numbers)
+            and self.numbers == sorted({*self.numbers} & known)
+            and isinstance(self.removed, list)
+            and {*self.removed} <= {*self.numbers}
+        )
 
 
 class EntireLogits(NamedTuple):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rhmnet.arithmetic import one_hot, strokes_of
 from rhmnet.bounds import check_number
 from rhmnet.config import AUTO, Config, TestConfig, override
 from rhmnet.errors import InputError
@@ -23,7 +24,7 @@ from rhmnet.inputs import (
     thicken,
     values_in,
 )
-from rhmnet.labels import BACKGROUND, VideoObjects, one_hot, strokes_of
+from rhmnet.labels import BACKGROUND
 from rhmnet.memory_bank import MemoryBank, ReliabilityLevel, StepMemory
 from rhmnet.model import RHMNet
 from rhmnet.structures import (
@@ -34,6 +35,7 @@ from rhmnet.structures import (
     MemoryEntry,
     Objects,
     TrackedFrame,
+    VideoObjects,
 )
 
 try:
@@ -314,9 +316,8 @@ def _tracking_copy(model: RHMNet, config: TestConfig) -> RHMNet:
     """A copy without gradients and dropout in the precision that is asked for."""
     sums = [weight.sum(dtype=torch.float32) for weight in model.parameters()]
     _check_finite(torch.stack(sums), model.dtype)  # a fused convolution hides what is not
-    precision = config.precision
-    if precision == AUTO:
-        precision = _fastest_precision(model.device)
+    auto = config.precision == AUTO
+    precision = _fastest_precision(model.device) if auto else config.precision
     if accelerate:
         return accelerate.prepare_for_tracking(
             model, precision, config.compile, config.objects_at_once

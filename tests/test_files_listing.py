@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rhmnet.errors import InputError
-from rhmnet.files.names import by_stem, list_files, list_folders, natural_key, walk
+from rhmnet.files import by_stem, list_files, list_folders, natural_key, walk
 from rhmnet.files.reading import read_list
 
 LEFTOVERS = ("._1.png", ".DS_Store", ".1.png", ".ipynb_checkpoints/1-checkpoint.png")

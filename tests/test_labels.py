@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from rhmnet.labels import from_disk, num_channels, one_hot, to_disk, valid_objects
+from rhmnet.arithmetic import one_hot, valid_objects
+from rhmnet.labels import from_disk, num_channels, to_disk
 
 
 def test_channels_are_the_releases_up_to_ten_objects_and_grow_beyond() -> None:

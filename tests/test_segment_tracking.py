@@ -15,21 +15,17 @@ import torch
 from small import made_up_video, small_config, small_model
 
 import rhmnet
+from rhmnet.arithmetic import labels_at
 from rhmnet.errors import InputError
 from rhmnet.files.concurrency import WriteBehind, read_ahead
 from rhmnet.files.images import read_labels
 from rhmnet.files.source import Source
 from rhmnet.inputs import resize_strokes
-from rhmnet.labels import labels_at
 from rhmnet.structures import FrameMaps
-from rhmnet.tools.segment.plan import (
-    forward_shares,
-    measure,
-    merge,
-    to_bytes,
-)
+from rhmnet.tools.segment.plan import forward_shares
 from rhmnet.tools.segment.results import Results
 from rhmnet.tools.segment.segment_command import track
+from rhmnet.tools.segment.stepper import measure, merge, to_bytes
 from rhmnet.tools.segment.stroke_files import Strokes
 
 FRAMES, SIZE = 11, (48, 64)

@@ -10,8 +10,8 @@ from small import made_up_video, small_config, small_model
 
 import rhmnet
 from rhmnet.accelerate import fastest_precision, prepare_for_tracking
+from rhmnet.arithmetic import labels_at
 from rhmnet.errors import InputError
-from rhmnet.labels import labels_at
 from rhmnet.tracker import settle_precision
 
 

@@ -29,7 +29,7 @@ from rhmnet.data import SampleKey
 from rhmnet.errors import InputError
 from rhmnet.files import concurrency
 from rhmnet.files.concurrency import alone_in
-from rhmnet.runtime.processes import StopRequest
+from rhmnet.runtime import StopRequest
 from rhmnet.training.engine import FiniteWatch
 from rhmnet.training.run import Options
 from rhmnet.training.state import find_newest

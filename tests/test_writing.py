@@ -12,8 +12,7 @@ import torch
 from PIL import Image
 
 from rhmnet.errors import InputError, shown
-from rhmnet.files import writing
-from rhmnet.files.names import check_name
+from rhmnet.files import check_name, writing
 
 LABELS = np.arange(64 * 96, dtype=np.uint8).reshape(64, 96)
 WRITERS = {

@@ -21,9 +21,9 @@ import numpy as np
 from rhmnet.config import DataConfig
 from rhmnet.data.transforms import Augmentation, ImageAugmentation, VideoAugmentation
 from rhmnet.errors import InputError, shown
+from rhmnet.files import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, list_folders
 from rhmnet.files.images import read_image, read_labels
 from rhmnet.files.legend import Legend, PaintOptions
-from rhmnet.files.names import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, list_folders
 from rhmnet.files.scribble_file import read_strokes_file
 from rhmnet.labels import RELEASE_CHANNELS
 

@@ -20,8 +20,8 @@ import numpy as np
 
 from rhmnet.data import Frame, where_from
 from rhmnet.errors import InputError
+from rhmnet.files import check_name, from_windows
 from rhmnet.files.decoding import MAX_PIXELS
-from rhmnet.files.names import check_name, from_windows
 from rhmnet.files.reading import read_json
 
 COCO = "COCO"

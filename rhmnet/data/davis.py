@@ -22,8 +22,8 @@ import numpy as np
 
 from rhmnet.data import Prompt, VideoScribbles, read_painted, size_text, where_from
 from rhmnet.errors import InputError
+from rhmnet.files import FRAME_SUFFIXES, MAP_SUFFIXES, list_files
 from rhmnet.files.images import read_labels
-from rhmnet.files.names import FRAME_SUFFIXES, MAP_SUFFIXES, list_files
 from rhmnet.files.reading import read_list
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, UNLABELLED, from_disk
 

@@ -23,8 +23,8 @@ import numpy as np
 
 from rhmnet.data import Appearance, Prompt, VideoScribbles, read_painted, size_text
 from rhmnet.errors import InputError
+from rhmnet.files import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, check_name, natural_key
 from rhmnet.files.legend import Legend
-from rhmnet.files.names import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, check_name, natural_key
 from rhmnet.files.reading import read_json
 from rhmnet.inputs import capped_size, resize_labels
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, UNLABELLED, from_disk

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 
 from rhmnet.config import Config, to_dict
 from rhmnet.errors import InputError
+from rhmnet.files import check_name, is_systems, list_files
 from rhmnet.files.concurrency import LOCK, alone_in
-from rhmnet.files.names import check_name, is_systems, list_files
 from rhmnet.files.reading import read_json
 from rhmnet.files.writing import TEMPORARY, move, remove, write_json
 

@@ -38,9 +38,9 @@ from rhmnet.data.youtube import YoutubeVideo
 from rhmnet.errors import InputError, say, shown
 from rhmnet.evaluation.manifest import Manifest, fingerprint, prepare_folder, publish, unfinished
 from rhmnet.files.concurrency import WriteBehind, read_ahead
-from rhmnet.files.images import read_image, read_labels, write_mask
+from rhmnet.files.images import read_image, read_labels, resize_image, write_mask
 from rhmnet.files.writing import write_encoded
-from rhmnet.inputs import capped_size, resize_image, resize_labels
+from rhmnet.inputs import capped_size, resize_labels
 from rhmnet.model import RHMNet, build_model
 from rhmnet.runtime.processes import Processes, read_launcher
 from rhmnet.tracker import Tracker

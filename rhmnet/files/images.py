@@ -285,3 +285,10 @@ def join_blends(labels: np.ndarray) -> np.ndarray | None:
         return None
     joined = np.where(2 * labels.astype(int) >= top[patches], top[patches], 0)
     return joined.astype(np.uint8)
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Shrink uint8 [H, W, 3] by averaging the pixels that fall together; itself if it fits."""
+    if image.shape[:2] == size:
+        return image
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from rhmnet.bounds import short
 from rhmnet.errors import InputError
-from rhmnet.files.names import check_name
+from rhmnet.files import check_name
 from rhmnet.files.writing import write_bytes
 
 if TYPE_CHECKING:

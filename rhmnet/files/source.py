@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from rhmnet.errors import InputError
+from rhmnet.files import IMAGE_SUFFIXES, is_hidden, list_files, sort_naturally
 from rhmnet.files.concurrency import read_ahead
 from rhmnet.files.image_frames import ImageSequence, ImageStack, count_frames
-from rhmnet.files.names import IMAGE_SUFFIXES, is_hidden, list_files, sort_naturally
+from rhmnet.files.images import resize_image
 from rhmnet.files.video_file import VideoFile
-from rhmnet.inputs import resize_image
 
 Frames = Generator[np.ndarray, None, None]
 """Images one after the other, uint8 [H, W, 3] RGB."""

@@ -1,4 +1,4 @@
-"""The frame of every command: its process, which reports errors on one line, and its words."""
+"""The frame of every command: its process, which reports errors on one line, its words, its end."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ import errno
 import io
 import os
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 from rhmnet.bounds import Range, short
 from rhmnet.errors import InputError, laid_out, say
 
+STOPPED = {signal.SIGINT: 130, signal.SIGTERM: 143}
+"""Exit codes of a run that was asked to stop, saved its state and left."""
 _PACKAGE = Path(__file__).parents[1]
 _UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 """A reader that has gone, a full disk or quota: what standard output meets."""
@@ -286,3 +290,40 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         if text and text is not argparse.SUPPRESS and isinstance(action.type, Number):
             return f"{text} [{action.type.bounds}]"
         return text
+
+
+class StopRequest:
+    """Context in which a signal is remembered instead of ending the process.
+
+    patient: keep remembering. Otherwise a second Ctrl-C ends the process at once. (A launcher
+    passes on the Ctrl-C that its processes have already had from the terminal.)
+    launched: the parent's death is a request too. A launcher may be killed without a word to its
+    processes, and they must not train on beside those that a new launcher starts.
+    """
+
+    def __init__(self, patient: bool, launched: bool = False) -> None:
+        self._patient, self._launched = patient, launched
+        self._parent = os.getppid()
+        self._code = 0
+        self._before: dict[signal.Signals, signal.Handlers] = {}
+
+    @property
+    def exit_code(self) -> int:
+        """0 until a signal comes or the launcher is gone, then one of `STOPPED`."""
+        if not self._code and self._launched and os.getppid() != self._parent:
+            self._code = STOPPED[signal.SIGTERM]
+        return self._code
+
+    def __enter__(self) -> StopRequest:
+        for number in STOPPED:
+            self._before[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self._code and number == signal.SIGINT and not self._patient:
+            raise KeyboardInterrupt
+        self._code = STOPPED[signal.Signals(number)]

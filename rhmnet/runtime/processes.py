@@ -1,19 +1,17 @@
 """One process or many: how they meet (torchrun, the older launcher; gloo on CPU, NCCL on CUDA),
-their device, requests to stop, and their random generators.
+their device, and their random generators.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,8 +29,6 @@ SECONDS_TO_MEET = 300.0
 _PATIENCE = timedelta(hours=12)
 """How long processes wait for the main one, which may be validating."""
 MOST_PROCESSES = 65536
-STOPPED = {signal.SIGINT: 130, signal.SIGTERM: 143}
-"""Exit codes of a run that was asked to stop, saved its state and left."""
 _TORCHRUN = "start it with torchrun, or unset WORLD_SIZE to run alone"
 
 
@@ -253,43 +249,6 @@ def _number(given: Mapping[str, str], name: str, least: int, most: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10 and bounds.holds(int(text))):
         raise InputError(f"{name}={short(given[name])}: expected {bounds}; {_TORCHRUN}")
     return int(text)
-
-
-class StopRequest:
-    """Context in which a signal is remembered instead of ending the process.
-
-    patient: keep remembering. Otherwise a second Ctrl-C ends the process at once. (A launcher
-    passes on the Ctrl-C that its processes have already had from the terminal.)
-    launched: the parent's death is a request too. A launcher may be killed without a word to its
-    processes, and they must not train on beside those that a new launcher starts.
-    """
-
-    def __init__(self, patient: bool, launched: bool = False) -> None:
-        self._patient, self._launched = patient, launched
-        self._parent = os.getppid()
-        self._code = 0
-        self._before: dict[signal.Signals, signal.Handlers] = {}
-
-    @property
-    def exit_code(self) -> int:
-        """0 until a signal comes or the launcher is gone, then one of `STOPPED`."""
-        if not self._code and self._launched and os.getppid() != self._parent:
-            self._code = STOPPED[signal.SIGTERM]
-        return self._code
-
-    def __enter__(self) -> StopRequest:
-        for number in STOPPED:
-            self._before[number] = signal.signal(number, self._remember)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _remember(self, number: int, frame: FrameType | None) -> None:
-        if self._code and number == signal.SIGINT and not self._patient:
-            raise KeyboardInterrupt
-        self._code = STOPPED[signal.Signals(number)]
 
 
 def seed_everything(seed: int) -> None:

@@ -29,10 +29,9 @@ from rhmnet.config import Config, load_config
 from rhmnet.errors import InputError
 from rhmnet.files.concurrency import alone_in
 from rhmnet.model import RHMNet
-from rhmnet.runtime import CommandParser
+from rhmnet.runtime import CommandParser, StopRequest
 from rhmnet.runtime.processes import (
     Processes,
-    StopRequest,
     join_processes,
     seed_everything,
     untouched_random_state,

@@ -30,12 +30,12 @@ from tqdm import tqdm
 import rhmnet
 from rhmnet.checkpoint import Loaded, open_model
 from rhmnet.errors import InputError, say, shown
-from rhmnet.files.names import IMAGE_SUFFIXES, is_hidden, list_files, sort_naturally
+from rhmnet.files import IMAGE_SUFFIXES, is_hidden, list_files, sort_naturally
 from rhmnet.files.source import Source
 from rhmnet.inputs import network_size
 from rhmnet.labels import BACKGROUND, davis_palette
-from rhmnet.runtime import CommandParser, whole
-from rhmnet.runtime.processes import StopRequest, choose_device
+from rhmnet.runtime import CommandParser, StopRequest, whole
+from rhmnet.runtime.processes import choose_device
 from rhmnet.tools.canvas.open_video import OpenVideo
 from rhmnet.tools.canvas.request_guard import Tabs, new_token, shown_in_browser
 from rhmnet.tools.canvas.web_api import WebApi

@@ -28,8 +28,7 @@ from rhmnet.tools.canvas.request_guard import name_in, points_in
 from rhmnet.tools.scribbles import BACKGROUND_ID, Drawing, Stroke, clip, rasterize, trace
 from rhmnet.tools.scribbles.line_files import write_davis
 from rhmnet.tools.segment import Session
-from rhmnet.tools.segment.exports import rle_functions
-from rhmnet.tools.segment.segment_command import write_outputs
+from rhmnet.tools.segment.exports import rle_functions, write_outputs
 from rhmnet.tools.segment.stroke_files import StrokeFileOptions, Strokes, read_strokes
 
 if TYPE_CHECKING:

@@ -30,9 +30,9 @@ from tqdm import tqdm
 from rhmnet.bounds import MOST_SEED
 from rhmnet.data.youtube import FRAME_SPACING, YoutubeFolder
 from rhmnet.errors import InputError, say
+from rhmnet.files import given_or_below
 from rhmnet.files.concurrency import LOCK, alone_in, in_processes, usable_cores
 from rhmnet.files.images import write_map, write_mask
-from rhmnet.files.names import given_or_below
 from rhmnet.files.reading import read_json
 from rhmnet.files.writing import move, refused_by_name, remove, write_encoded, write_json
 from rhmnet.runtime import MOST_WORKERS, CommandParser, whole

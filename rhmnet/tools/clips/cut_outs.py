@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from rhmnet.errors import InputError
+from rhmnet.files import FRAME_SUFFIXES, MAP_SUFFIXES, is_hidden
 from rhmnet.files.images import read_image
-from rhmnet.files.names import FRAME_SUFFIXES, MAP_SUFFIXES, is_hidden
 from rhmnet.tools.scribbles.masks import VOID, CocoJob, MapJob, coco_jobs
 
 MAX_OBJECTS = 10

@@ -24,7 +24,7 @@ from rhmnet.data.coco import COCO, LIST, CocoFolder, CocoScribbles
 from rhmnet.data.davis import DAVIS, DavisFolder
 from rhmnet.data.youtube import YOUTUBE, YoutubeFolder
 from rhmnet.errors import InputError, say
-from rhmnet.files.names import MAP_SUFFIXES, check_name, from_windows, is_hidden, list_folders, walk
+from rhmnet.files import MAP_SUFFIXES, check_name, from_windows, is_hidden, list_folders, walk
 from rhmnet.files.reading import read_json
 from rhmnet.files.writing import link_or_copy, write_picture
 from rhmnet.labels import RELEASE_CHANNELS

@@ -9,8 +9,8 @@ from pathlib import Path
 from rhmnet.data.davis import DavisFolder
 from rhmnet.data.youtube import YoutubeFolder, YoutubeVos, appearances_of
 from rhmnet.errors import InputError
+from rhmnet.files import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, list_files, list_folders
 from rhmnet.files.images import read_labels
-from rhmnet.files.names import FRAME_SUFFIXES, MAP_SUFFIXES, by_stem, list_files, list_folders
 from rhmnet.files.reading import read_list
 from rhmnet.tools.scribbles.findings import (
     Report,

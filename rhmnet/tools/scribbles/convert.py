@@ -21,9 +21,9 @@ from typing import NamedTuple
 import numpy as np
 
 from rhmnet.errors import InputError, say
+from rhmnet.files import walk
 from rhmnet.files.images import write_map, write_mask
 from rhmnet.files.legend import PaintOptions
-from rhmnet.files.names import walk
 from rhmnet.files.reading import read_json
 from rhmnet.files.scribble_file import read_strokes_file
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, to_disk

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from rhmnet.errors import InputError, shown
+from rhmnet.files import FRAME_SUFFIXES, MAP_SUFFIXES, list_files, list_folders
 from rhmnet.files.images import SUSPECT, image_size, is_blended, is_whole_jpeg, read_image
 from rhmnet.files.legend import Frame, PaintOptions
-from rhmnet.files.names import FRAME_SUFFIXES, MAP_SUFFIXES, list_files, list_folders
 from rhmnet.files.scribble_file import read_strokes_file
 from rhmnet.labels import BACKGROUND, to_disk
 from rhmnet.visualize import contact_sheet, draw_scribble

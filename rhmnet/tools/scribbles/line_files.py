@@ -21,7 +21,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from rhmnet.errors import InputError
-from rhmnet.files.names import check_name
+from rhmnet.files import check_name
 from rhmnet.files.reading import read_bytes, read_json
 from rhmnet.files.writing import new_file, write_json
 from rhmnet.labels import davis_palette

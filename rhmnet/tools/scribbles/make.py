@@ -31,9 +31,9 @@ from rhmnet.data.coco import CocoFolder
 from rhmnet.data.davis import YEARS, DavisFolder
 from rhmnet.data.youtube import YoutubeFolder
 from rhmnet.errors import InputError, say
+from rhmnet.files import given_or_below
 from rhmnet.files.concurrency import LOCK, alone_in, in_processes, usable_cores
 from rhmnet.files.images import is_cut_off, write_map
-from rhmnet.files.names import given_or_below
 from rhmnet.files.reading import read_json, read_list
 from rhmnet.files.writing import TEMPORARY, link_or_copy, remove, remove_unfinished, write_json
 from rhmnet.labels import MAX_OBJECTS

@@ -16,8 +16,8 @@ from pycocotools import mask as rle_tools
 
 from rhmnet.data.coco import CocoImage, Instance, checked_outline, read_instances
 from rhmnet.errors import InputError
+from rhmnet.files import MAP_SUFFIXES, list_files, list_folders, walk
 from rhmnet.files.images import read_labels
-from rhmnet.files.names import MAP_SUFFIXES, list_files, list_folders, walk
 from rhmnet.labels import MAX_OBJECTS
 
 VOID = 255

@@ -1,40 +1,36 @@
 """Your own video: strokes come and go on any of its frames; only masks that they change are made.
 
 `Session` is the engine. Frames are read, tracked and written one by one, with threads beside.
+PyTorch takes seconds to load: strokes and finished masks are there before it (`Session.use`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Generator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
-import torch
 
 from rhmnet.bounds import short
-from rhmnet.config import Config, to_dict
+from rhmnet.config import Config
 from rhmnet.errors import InputError
 from rhmnet.files.concurrency import alone_in
-from rhmnet.files.reading import read_json
 from rhmnet.files.source import Source
-from rhmnet.files.writing import path_of, write_json
-from rhmnet.inputs import network_size, resize_image
-from rhmnet.model import RHMNet
-from rhmnet.structures import TrackedFrame
+from rhmnet.files.writing import path_of
 from rhmnet.tools.segment.edits import EditedStrokes
 from rhmnet.tools.segment.plan import BACKWARD, FORWARD, PASSES, Plan
 from rhmnet.tools.segment.project import Project
 from rhmnet.tools.segment.propagation import Propagation, Step
 from rhmnet.tools.segment.summary import Advice, advise
-from rhmnet.tracker import Tracker, settle_precision
 
-_PROGRAM = "rhmnet session"
+if TYPE_CHECKING:
+    from rhmnet.model import RHMNet
+    from rhmnet.structures import TrackedFrame
+
 _MOST_STROKED = 3  # frames with strokes from which a preview begins where there is no memory
 _MOST_PREVIEWS = 16
 
@@ -70,27 +66,25 @@ class Session(EditedStrokes):
     """
 
     def __init__(
-        self, source: Source, model: RHMNet, config: Config, folder: str | Path | None = None
+        self,
+        source: Source,
+        model: RHMNet | None = None,
+        config: Config | None = None,
+        folder: str | Path | None = None,
     ) -> None:
-        """model: on its device. folder: keeps all of it; None: one that goes with the session.
+        """model: on its device; without it, see `use`. folder: keeps all of it; None: one that
+        goes with the session.
 
         Raises InputError where the folder is another process's, another video's or no project.
         """
         if not isinstance(source, Source):
             raise InputError(f"source={short(source)}: expected files.source.Source(path)")
-        config = settle_precision(config, model.device)
         self.folder = None if folder is None else path_of(folder)
         with ExitStack() as stack:
             place = self.folder or Path(stack.enter_context(TemporaryDirectory(prefix="rhmnet-")))
             stack.enter_context(alone_in(place, "close it, or name another folder", 0.0))
-            base, threshold = _base(model, config), config.model.refine_threshold[0]
-            _claim(place, source, base)
-            self._size = network_size(source.size, config.test.short_side)
-            self._project = Project(place, source, config, model.device)
-            tracker = Tracker(model, config)
-            self._engine = Propagation(
-                *(tracker, source, self._project, self._size, threshold, base)
-            )
+            self._project = Project(place, source)
+            self._engine = Propagation(source, self._project, base=self._project.claim())
             self._project.load(self._engine.fits)
             self._previews: dict[int, tuple[int, np.ndarray]] = {}
             self._running = False
@@ -100,7 +94,22 @@ class Session(EditedStrokes):
                 raise InputError(f"{where}: is empty, though there are masks; restore the file")
             self.lock = self._engine.lock
             self._changed()
+            if model is not None:
+                self.use(model, config)
             self._stack = stack.pop_all()
+
+    def use(self, model: RHMNet, config: Config) -> None:
+        """Take the network, where the session was begun without; by the thread that works.
+
+        Until then nothing can be computed, and finished masks count as if the network were the
+        one that made them.
+        """
+        from rhmnet.tools.segment.stepper import Stepper, TensorFiles
+
+        stepper = Stepper.of(model, config, self.source.size)
+        files = TensorFiles(model.device, config.model.upsample_logits)
+        self._project.use(files, config.test.snapshot_budget, stepper.base)
+        self._engine.use(stepper)
 
     def __enter__(self) -> Session:
         return self
@@ -122,10 +131,10 @@ class Session(EditedStrokes):
             return Mask(preview[1], state, f"p{preview[0]}")
         if state == "provisional":
             ways = [way for way in (FORWARD, BACKWARD) if plan.is_told(way, there)[frame]]
-            maps = self._project.get_maps(ways[0], frame) if ways else None
+            maps = self._project.get_maps(ways[0], frame) if ways and self.ready else None
             if maps is not None:
                 tag = f"{PASSES[ways[0]][0]}{plan.maps[ways[0], frame]:x}"
-                return Mask(self._engine.labels(maps, plan), state, tag)
+                return Mask(self._engine.stepper.labels(maps, plan), state, tag)
             state = "stale"
         key = there.results[frame]
         return Mask(self._project.labels(frame), state, f"{key:x}")
@@ -157,6 +166,11 @@ class Session(EditedStrokes):
     def pending(self) -> int:
         """Steps of the network until all masks are final; 0: at rest."""
         return self._engine.left()
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a network."""
+        return self._engine.stepper is not None
 
     @property
     def steps(self) -> int:
@@ -191,7 +205,8 @@ class Session(EditedStrokes):
         """float32 [h, w] of an object: the mean of what passes said, else its mask, blurred."""
         with self.lock:
             plan, there = self._engine.plan, self._project.there
-            ways = [way for way in (FORWARD, BACKWARD) if plan.is_told(way, there)[frame]]
+            told = (way for way in (FORWARD, BACKWARD) if plan.is_told(way, there)[frame])
+            ways = [*told] if self.ready else []
         said = [maps for way in ways if (maps := self._project.get_maps(way, frame)) is not None]
         if number not in plan.numbers or not said:
             mask = self._project.labels(frame) == number
@@ -211,12 +226,13 @@ class Session(EditedStrokes):
             return None
         if self.state(frame) == "done":
             return self._project.labels(frame)
+        self._check_ready()
         kept = engine.keep()
         try:
             tracked = self._track_alone(plan, frame)
         finally:
             engine.go_back(kept)
-        labels = engine.labels(tracked.maps, plan)
+        labels = engine.stepper.labels(tracked.maps, plan)
         with self.lock:
             self._previews[frame] = revision, labels
             while len(self._previews) > _MOST_PREVIEWS:
@@ -248,6 +264,7 @@ class Session(EditedStrokes):
             until = self._frame(until)
         if self._running:
             raise InputError("run: another one is under way; close it first")
+        self._check_ready()
         self._running = True
         try:
             with closing(self._engine.work(way)) as steps:
@@ -258,6 +275,10 @@ class Session(EditedStrokes):
                     yield self._progress(step)
         finally:
             self._running = False
+
+    def _check_ready(self) -> None:
+        if not self.ready:
+            raise InputError("the session has no network yet; expected use(model, config) before")
 
     def _progress(self, step: Step) -> Progress:
         labels = None if step.told is None else step.told.labels
@@ -282,16 +303,13 @@ class Session(EditedStrokes):
         ]
         for _, way, at in sorted(near):
             if engine.restore(way, at):
-                return engine.track(plan, frame, self._image(frame), False)
+                return engine.track(plan, frame, self.source.frame(frame), False)
         far = sorted(plan.frames_of, key=lambda f: -abs(f - frame))[-_MOST_STROKED:]
         path = [f for f in far if f != frame]
         path = [*path, frame] if path or frame in plan.frames_of else [frame]
         for index, one in enumerate(path):
-            tracked = engine.track(plan, one, self._image(one), index == 0)
+            tracked = engine.track(plan, one, self.source.frame(one), index == 0)
         return tracked
-
-    def _image(self, frame: int) -> np.ndarray:
-        return resize_image(self.source.frame(frame).copy(), self._size)
 
     def _changed(self) -> None:
         self._engine.set_strokes(dict(self._stroked))
@@ -310,39 +328,6 @@ class Session(EditedStrokes):
 
 
 _STATES = ("stale", "provisional", "done")
-
-
-def _claim(folder: Path, source: Source, base: str) -> None:
-    """Say in a folder which video it is of. Raises InputError where it is another's."""
-    path, video = folder / "project.json", json.loads(json.dumps(source.identity()))
-    now, before = {"program": _PROGRAM, "video": video, "network": base}, None
-    if path.exists():
-        try:
-            before = read_json(path, "what a session left")
-        except InputError as error:
-            raise InputError(
-                f"{error}; or begin in another folder, then put edits.jsonl there"
-            ) from None
-        if before.get("program") != _PROGRAM:
-            raise InputError(f"{path}: was not written by this program; name another folder")
-        if before.get("video") != video:
-            raise InputError(f"{folder}: belongs to another video; name another folder")
-    elif (folder / "edits.jsonl").exists() or (folder / "masks").exists():
-        raise InputError(f"{folder}: holds files without a {path.name}; name another folder")
-    if before != now:  # of another network all is computed again
-        write_json(path, now)
-
-
-def _base(model: RHMNet, config: Config) -> str:
-    """Stands for all but video and strokes that masks depend on."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    groups = to_dict(config)
-    del groups["test"]["snapshot_budget"]
-    what = [groups["model"], groups["data"]["crop_size"], groups["test"], model.device.type]
-    return hashlib.sha256(f"{digest.hexdigest()} {json.dumps(what)}".encode()).hexdigest()
 
 
 def _ranges(chosen: np.ndarray) -> list[range]:

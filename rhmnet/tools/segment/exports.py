@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -19,6 +20,8 @@ from rhmnet.files.concurrency import WriteBehind, read_ahead
 from rhmnet.files.images import read_labels
 from rhmnet.files.source import Source
 from rhmnet.files.writing import make_folder, new_file, replacing, write_encoded
+from rhmnet.tools.segment.stroke_files import Strokes
+from rhmnet.tools.segment.summary import write_summary
 from rhmnet.visualize import overlay
 
 CODECS = {"mp4": "mp4v", "webm": "VP80"}
@@ -72,6 +75,45 @@ def export(
     except _Stopped:
         return False
     return True
+
+
+def write_outputs(
+    wanted: argparse.Namespace,
+    folder: Path,
+    source: Source,
+    strokes: Strokes,
+    masks: Path,
+    statistics: Callable[[int, int], np.ndarray],
+    stopped: Callable[[], object],
+) -> bool:
+    """Write all that is wanted into a folder; False if `stopped` said to stop before the end.
+
+    wanted: with the fields summary, overlay (a container), objects, cutouts, coco. masks: their
+    folder. statistics: float64 [T, 3, O] of all frames and objects, by their numbers; see Results.
+    """
+    count, objects = source.count_exactly(), strokes.objects()
+    names = [source.frame_name(index) for index in range(count)]
+    if wanted.summary:
+        head = {"video": source.name, "size": list(source.size), "fps": round(source.fps, 3)}
+        write_summary(
+            folder / "summary.json",
+            statistics(count, strokes.num_objects),
+            names,
+            objects,
+            list(strokes.frames_of()),
+            head,
+        )
+    exports: list[Export] = []
+    if wanted.overlay:
+        path = folder / f"overlay.{wanted.overlay}"
+        exports.append(OverlayVideo(path, source.fps, source.size, strokes.maps))
+    if wanted.objects:
+        exports.append(ObjectMasks(folder / "objects", objects))
+    if wanted.cutouts:
+        exports.append(CutOuts(folder / "cutouts", objects))
+    if wanted.coco:
+        exports.append(CocoFile(folder / "coco.json", source.size, names, objects))
+    return not exports or export(exports, source, masks, count, stopped)
 
 
 class ObjectMasks(Export):

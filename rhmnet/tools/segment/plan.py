@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from rhmnet.labels import BACKGROUND
-from rhmnet.structures import FrameMaps, TrackedFrame
+
+if TYPE_CHECKING:
+    from rhmnet.structures import FrameMaps, TrackedFrame
 
 FORWARD, BACKWARD = 0, 1
 PASSES = ("forward", "backward")
@@ -147,6 +147,30 @@ class Told(NamedTuple):
     """float32 [2, O], mean probability and reliability of the strokes' objects, in order."""
 
 
+class Row(NamedTuple):
+    """What was measured of a finished frame, for some objects."""
+
+    objects: list[int]
+    area: list[int]
+    probability: list[float | None]
+    reliability: list[float | None]
+
+    def doubts(self) -> dict[int, float]:
+        """Of each object that is seen, 0 sure .. 1."""
+        table = zip(self.objects, self.probability, self.reliability, strict=True)
+        return {n: round(1 - (p + r) / 2, 5) for n, p, r in table if None not in (p, r)}
+
+    def is_consistent(self) -> bool:
+        """Whether values that were read are such."""
+        count = len(self.objects)
+        if not all(isinstance(values, list) and len(values) == count for values in self):
+            return False
+        shares = self.probability + self.reliability
+        return all(type(n) is int and 0 <= n < 1 << 31 for n in self.objects + self.area) and all(
+            v is None or (type(v) is float and 0 <= v <= 1) for v in shares
+        )
+
+
 class There:
     """The keys of what there is, uint64: of what each pass said, [2, T], and of masks, [T]."""
 
@@ -155,6 +179,8 @@ class There:
 
     def fit(self, count: int) -> None:
         """Let T be another number."""
+        if count == len(self.results):
+            return
         old, kept = (self.maps, self.results), slice(0, min(count, len(self.results)))
         self.maps, self.results = np.full((2, count), NOTHING), np.full(count, NOTHING)
         self.maps[:, kept], self.results[kept] = old[0][:, kept], old[1][kept]
@@ -209,58 +235,9 @@ def forward_shares(
     return shares
 
 
-def to_bytes(maps: FrameMaps) -> np.ndarray:
-    """The objects' probabilities in 8 bits, uint8 [2 * O, h, w]: entire targets, then regions."""
-    objects = torch.cat([maps.entire[:-1], maps.reliable[:-1]])
-    return (objects * 255).round().to(torch.uint8).cpu().numpy()
-
-
-def from_bytes(data: np.ndarray) -> FrameMaps:
-    """What `to_bytes` made, as far as it tells: background is left out (zeros)."""
-    halves = (torch.from_numpy(data).float() / 255).chunk(2)
-    return FrameMaps(*(torch.cat([x, torch.zeros_like(x[:1])]) for x in halves))
-
-
-def merge(forward: np.ndarray, backward: FrameMaps, shares: np.ndarray) -> FrameMaps:
-    """The weighted mean of both passes, per object; background is what no object is.
-
-    forward: as `to_bytes` made it. shares: float32 [O], of the forward pass. Background is the
-    product of 1 - p over the objects; then all channels are divided by their sum (as in the
-    docs/method.md's soft aggregation, which gives background the same product).
-    """
-    device = backward.entire.device
-    share = torch.from_numpy(shares).to(device)[:, None, None]
-    halves = (torch.from_numpy(forward).to(device).float() / 255).chunk(2)
-    return FrameMaps(*(_merge(f, b, share) for f, b in zip(halves, backward, strict=True)))
-
-
-def measure(maps: FrameMaps, threshold: float) -> Tensor:
-    """float32 [2, O]: mean probability and reliability of each object, NaN without a pixel.
-
-    With M the pixels where the object is the likeliest, p its probability and r that of its
-    reliable region: mean probability = sum_M p / |M|, and reliability = the sum of p over M where
-    r > threshold, divided by the sum of p over all of M.
-    threshold: `model.refine_threshold[0]`, above which the memory takes the region as reliable.
-    """
-    objects, reliable = maps.entire[:-1], maps.reliable[:-1]
-    likeliest = maps.entire.argmax(0)
-    own = likeliest == torch.arange(len(objects), device=likeliest.device)[:, None, None]
-    inside = objects * own
-    pixels, mass = own.sum((1, 2)), inside.sum((1, 2))
-    carried = (inside * (reliable > threshold)).sum((1, 2))
-    return torch.stack([mass / pixels, carried / mass])
-
-
 def rounded(value: float) -> float | None:
     """A measure as files hold it, None where there is none."""
     return None if np.isnan(value) else round(value, 5)
-
-
-def _merge(forward: Tensor, backward: Tensor, share: Tensor) -> Tensor:
-    """[O, h, w] and [O + 1, h, w] -> [O + 1, h, w]."""
-    objects = share * forward + (1 - share) * backward[:-1]
-    prob = torch.cat([objects, (1 - objects).prod(0, keepdim=True)])
-    return prob / prob.sum(0)
 
 
 def _around(

@@ -1,5 +1,6 @@
 """What a session keeps in a folder, where it outlives the process at any moment.
 
+project.json             of which video it is, and of which network the masks are
 masks/<frame>.png        the newest finished mask of each frame, as `segment` writes it
 statistics.jsonl         one line a finished mask, with its key; before a mask is replaced, one that
                          takes the earlier word back
@@ -10,63 +11,49 @@ All of it can be computed again, and what is damaged or missing is.
 
 from __future__ import annotations
 
-import io
+import json
 import re
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import RLock
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from rhmnet.bounds import is_whole_number
-from rhmnet.config import Config
 from rhmnet.errors import InputError
 from rhmnet.files.images import is_whole_mask, read_labels, write_mask
-from rhmnet.files.reading import read_bytes, sealed, unsealed, whole_lines
+from rhmnet.files.reading import read_bytes, read_json, sealed, unsealed, whole_lines
 from rhmnet.files.source import Source
-from rhmnet.files.writing import add_line, remove, remove_unfinished, torch_bytes, write_bytes
-from rhmnet.segmentation_head import entire_target
-from rhmnet.structures import FrameMaps, Geometry, TrackedFrame
-from rhmnet.tools.segment.plan import NOTHING, PASSES, At, There, Told, Write, rounded
-from rhmnet.tracker import STATE_CLASSES
+from rhmnet.files.writing import add_line, remove, remove_unfinished, write_bytes, write_json
+from rhmnet.tools.segment.plan import NOTHING, PASSES, At, Row, There, Told, Write, rounded
 
+if TYPE_CHECKING:
+    from rhmnet.structures import FrameMaps, TrackedFrame
+    from rhmnet.tools.segment.stepper import TensorFiles
+
+_PROGRAM, _CLAIM = "rhmnet session", "project.json"
 _A_FRAME = 4 << 20
 """Bytes of states that are written a frame, at most, in the mean."""
 _STATE_NAME = re.compile(r"(\d+)\.([0-9a-f]{16})\.bin")
 
 
-class Row(NamedTuple):
-    """What was measured of a finished frame, for some objects."""
-
-    objects: list[int]
-    area: list[int]
-    probability: list[float | None]
-    reliability: list[float | None]
-
-    def doubts(self) -> dict[int, float]:
-        """Of each object that is seen, 0 sure .. 1."""
-        table = zip(self.objects, self.probability, self.reliability, strict=True)
-        return {n: round(1 - (p + r) / 2, 5) for n, p, r in table if None not in (p, r)}
-
-
 class Project:
     """The engine's `Store` of a session. Reading is for any thread.
 
-    folder: is made. device: where the network is.
+    folder: is made. What passes said and states are of use with a network alone: see `use`.
     """
 
     keeps_all = True
 
-    def __init__(self, folder: Path, source: Source, config: Config, device: torch.device) -> None:
+    def __init__(self, folder: Path, source: Source) -> None:
         self.there, self.snapshots = There(), {}
         self.rows: dict[int, Row] = {}
-        self._folder, self._source, self._device = folder, source, device
-        self._budget, self._upsample = config.test.snapshot_budget, config.model.upsample_logits
+        self._folder, self._source = folder, source
+        self._tensors: TensorFiles | None = None
+        self._budget = 0
         self._statistics = folder / "statistics.jsonl"
         self._lock = RLock()
         self._bytes: dict[tuple[int, int], int] = {}  # of each state
@@ -77,6 +64,29 @@ class Project:
         remove_unfinished(folder)
         for name in ("masks", "waiting", "snapshots"):
             remove_unfinished(folder / name, below=True)
+
+    def claim(self) -> str:
+        """Say of which video the folder is; which network its masks are of, "" where none are.
+
+        Raises InputError where it is another video's.
+        """
+        folder, path = self._folder, self._folder / _CLAIM
+        video = json.loads(json.dumps(self._source.identity()))
+        if not path.exists():
+            if any((folder / name).exists() for name in ("edits.jsonl", "masks")):
+                raise InputError(f"{folder}: holds files without a {_CLAIM}; name another folder")
+            write_json(path, {"program": _PROGRAM, "video": video, "network": ""})
+        try:
+            before = read_json(path, "what a session left")
+        except InputError as error:
+            raise InputError(
+                f"{error}; or begin in another folder, then put edits.jsonl there"
+            ) from None
+        if before.get("program") != _PROGRAM:
+            raise InputError(f"{path}: was not written by this program; name another folder")
+        if before.get("video") != video:
+            raise InputError(f"{folder}: belongs to another video; name another folder")
+        return str(before.get("network"))
 
     def load(self, fits: Callable[[At], bool]) -> None:
         """Find what an earlier process left; `there` must fit the video already.
@@ -91,11 +101,21 @@ class Project:
         lines = whole_lines(self._statistics)
         for line in lines:
             self._take_line(line)
-        for frame in self._told:
-            if not is_whole_mask(self._mask(frame), self._source.size):
-                self.there.results[frame] = NOTHING
         if len(lines) > 2 * len(self._told) + 1000:
             self._tidy()
+
+    def use(self, tensors: TensorFiles, budget: int, network: str) -> None:
+        """From here on there is a network. budget: bytes of its states that are kept at most.
+
+        Masks that were damaged meanwhile are found now; that takes a while.
+        """
+        content = read_json(self._folder / _CLAIM)
+        if content.get("network") != network:
+            write_json(self._folder / _CLAIM, {**content, "network": network})
+        for frame in sorted(self._told):
+            if not is_whole_mask(self._mask(frame), self._source.size):
+                self.there.results[frame] = NOTHING
+        self._tensors, self._budget = tensors, budget
 
     def put_maps(self, way: int, frame: int, key: np.uint64, tracked: TrackedFrame) -> Write:
         with self._lock:
@@ -109,13 +129,12 @@ class Project:
             fresh = self._fresh.get(("maps", way, frame))
         if fresh is not None and fresh[0] == key:
             return fresh[1].maps
-        found = self._unpack(_file("waiting", way, frame, key))
-        if found is None:
-            with self._lock:
-                if self.there.maps[way, frame] == key:
-                    self.there.maps[way, frame] = NOTHING
-            return None
-        return _unpacked(found, self._upsample).maps
+        data = self._read(_file("waiting", way, frame, key))
+        maps = None if data is None else self._tensors.unpack_frame(data)
+        with self._lock:
+            if maps is None and self.there.maps[way, frame] == key:
+                self.there.maps[way, frame] = NOTHING
+        return maps
 
     def put_result(self, key: np.uint64, told: Told, numbers: list[int]) -> Write:
         area = np.bincount(told.labels.ravel(), minlength=256)[numbers].tolist()
@@ -153,7 +172,7 @@ class Project:
         with self._lock:
             before = self.snapshots.get(place)
             self.snapshots[place] = at.key
-            self._state_bytes = self._bytes[place] = _bytes_of(state)
+            self._state_bytes = self._bytes[place] = self._tensors.bytes_of(state)
             self._fresh[("state", *place)] = at.key, state
             gone = [(place, before)] if before not in (None, at.key) else []
             gone += self._thin(at)
@@ -165,7 +184,8 @@ class Project:
             fresh = self._fresh.get(("state", way, frame))
         if fresh is not None:
             return fresh[1]
-        state = self._unpack(_file("snapshots", way, frame, key))
+        data = self._read(_file("snapshots", way, frame, key))
+        state = None if data is None else self._tensors.unpack(data)
         if state is None:
             self._forget((way, frame))
         return state
@@ -204,7 +224,8 @@ class Project:
 
     def _write_maps(self, way: int, frame: int, key: np.uint64, tracked: TrackedFrame) -> None:
         try:
-            self._pack(_file("waiting", way, frame, key), _packed(tracked))
+            data = self._tensors.pack_frame(tracked)
+            write_bytes(self._folder / _file("waiting", way, frame, key), data)
         except BaseException:
             if self.there.maps[way, frame] == key:
                 self.there.maps[way, frame] = NOTHING
@@ -235,7 +256,8 @@ class Project:
     def _write_state(self, at: At, state: dict[str, Any], gone: list) -> None:
         place = at.way, at.frame
         try:
-            self._pack(_file("snapshots", *place, at.key), state)
+            data = self._tensors.pack(state)
+            write_bytes(self._folder / _file("snapshots", *place, at.key), data)
         except BaseException:
             self._forget(place)
             raise
@@ -249,16 +271,9 @@ class Project:
             if name in self._fresh and self._fresh[name][0] == key:
                 del self._fresh[name]
 
-    def _pack(self, name: str, content: dict[str, Any]) -> None:
-        body = torch_bytes(content)
-        write_bytes(self._folder / name, zlib.crc32(body).to_bytes(4, "little") + body)
-
-    def _unpack(self, name: str) -> dict[str, Any] | None:
-        with suppress(InputError), torch.serialization.safe_globals(STATE_CLASSES):
-            data = read_bytes(self._folder / name, "a state")
-            if zlib.crc32(data[4:]) == int.from_bytes(data[:4], "little"):
-                file = io.BytesIO(data[4:])
-                return torch.load(file, map_location=self._device, weights_only=True)
+    def _read(self, name: str) -> bytes | None:
+        with suppress(InputError):
+            return read_bytes(self._folder / name, "a state")
         return None
 
     def _listed(self, kind: str) -> list[tuple[tuple[int, int], np.uint64, int]]:
@@ -284,7 +299,7 @@ class Project:
             frame, key = told.pop("frame"), told.pop("key", None)
             row = Row(**told) if told else None
             known = is_whole_number(frame, 0, len(self.there.results) - 1)
-            if not known or (row is not None and not _is_row(row)):
+            if not known or (row is not None and not row.is_consistent()):
                 raise ValueError
             self.there.results[frame] = NOTHING if row is None else np.uint64(int(key, 16))
         except (InputError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
@@ -310,39 +325,3 @@ def _line(frame: int, key: np.uint64, row: Row) -> str:
 
 def _file(kind: str, way: int, frame: int, key: np.uint64) -> str:
     return f"{kind}/{PASSES[way]}/{frame}.{key:016x}.bin"
-
-
-def _packed(tracked: TrackedFrame) -> dict[str, Any]:
-    """What makes a frame's probabilities anew, to the bit: strides stay, they choose kernels."""
-    parts = tracked.parts()
-    tensors = {n: x.clone() for n, x in parts.items() if isinstance(x, torch.Tensor)}
-    return parts | tensors
-
-
-def _unpacked(parts: dict[str, Any], upsample: bool) -> TrackedFrame:
-    """upsample: `model.upsample_logits`."""
-    geometry = Geometry(*map(tuple, parts["geometry"]))
-    entire = parts.get("entire")
-    if entire is None:
-        valid, absent = parts["valid"], parts["absent"]
-        entire = entire_target(parts["logits_s4"], valid, upsample, absent)[1]
-    return TrackedFrame(entire, parts["reliable"], parts["channels"], geometry)
-
-
-def _bytes_of(state: Any) -> int:
-    """Bytes of all tensors in a tracker's state."""
-    if isinstance(state, torch.Tensor):
-        return state.nbytes
-    if not isinstance(state, (list, tuple)):
-        state = (state if isinstance(state, dict) else getattr(state, "__dict__", {})).values()
-    return sum(map(_bytes_of, state))
-
-
-def _is_row(row: Row) -> bool:
-    """Whether a line's values are those of a `Row`."""
-    if not all(isinstance(values, list) and len(values) == len(row.objects) for values in row):
-        return False
-    shares = row.probability + row.reliability
-    return all(type(n) is int and 0 <= n < 1 << 31 for n in row.objects + row.area) and all(
-        v is None or (type(v) is float and 0 <= v <= 1) for v in shares
-    )

@@ -9,16 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from rhmnet.errors import InputError
 from rhmnet.files.concurrency import WriteBehind, read_ahead
 from rhmnet.files.source import Source
-from rhmnet.inputs import resize_strokes
-from rhmnet.labels import labels_at
-from rhmnet.structures import FrameMaps, TrackedFrame
 from rhmnet.tools.segment.plan import (
     BACKWARD,
     FORWARD,
@@ -28,11 +25,11 @@ from rhmnet.tools.segment.plan import (
     Store,
     StrokedFrame,
     Told,
-    measure,
-    merge,
-    to_bytes,
 )
-from rhmnet.tracker import Tracker
+
+if TYPE_CHECKING:
+    from rhmnet.structures import FrameMaps, TrackedFrame
+    from rhmnet.tools.segment.stepper import Stepper
 
 _DEPTH = 8  # frames read ahead, and frames not yet written, at most
 
@@ -62,27 +59,28 @@ class _Stretch(NamedTuple):
 class Propagation:
     """Two passes over a video. `work` belongs to one thread, all else to any.
 
-    base: stands for all that results depend on besides strokes. size: H, W at which the network
-    sees the frames. threshold: probability above which a region is reliable.
+    stepper: the network, without which nothing can be computed; see `use`. base: of the network
+    that made what is there.
     """
 
     def __init__(
-        self,
-        tracker: Tracker,
-        source: Source,
-        store: Store,
-        size: tuple[int, int],
-        threshold: float,
-        base: str = "",
+        self, source: Source, store: Store, stepper: Stepper | None = None, base: str = ""
     ) -> None:
-        self.tracker, self.source, self.store = tracker, source, store
+        self.source, self.store, self.stepper = source, store, stepper
         self.lock = threading.RLock()
         self.steps = 0
         """Frames that went through the network so far."""
-        self._size, self._threshold, self._base = size, threshold, base
+        self._base = base
         self._at: At | None = None
         self._since = 0
         self.set_strokes({})
+
+    def use(self, stepper: Stepper) -> None:
+        """Take a network. Where it is another one, nothing that is there counts."""
+        self.stepper = stepper
+        with self.lock:
+            self._base = stepper.base
+            self._set_plan(self.plan.strokes, self.plan.count)
 
     def set_strokes(self, strokes: Mapping[int, StrokedFrame], at_least: int = 0) -> None:
         """Say what there is to do; `work` that is under way goes on with it.
@@ -121,39 +119,29 @@ class Propagation:
                 writer.wait()
                 raise
 
-    def labels(self, maps: FrameMaps, plan: Plan) -> np.ndarray:
-        """uint8 [H, W] at the video's size, with the objects' own numbers."""
-        labels = labels_at(maps.entire, self.source.size).cpu().numpy()
-        return np.array([0, *plan.numbers], np.uint8)[labels]
-
     def track(self, plan: Plan, frame: int, image: np.ndarray, begins: bool) -> TrackedFrame:
-        """One frame through the network, which sees it as `size` says."""
-        scribble = plan.scribble(frame)
-        if scribble is not None:
-            scribble = resize_strokes(scribble, self._size)
+        """One frame through the network; see `Stepper.step`."""
         self._at = None
         self.steps += 1
-        if begins:
-            return self.tracker.start(image, scribble, len(plan.numbers))
-        return self.tracker.step(image, scribble)
+        return self.stepper.step(plan, frame, image, begins)
 
     def restore(self, way: int, frame: int) -> bool:
         """Go back to a state that was kept; False where it is gone."""
         state = self.store.get_snapshot(way, frame)
         self._at = None
         if state is not None:
-            self.tracker.restore(state)
+            self.stepper.tracker.restore(state)
         return state is not None
 
     def keep(self) -> tuple[At | None, dict[str, Any] | None]:
         """Where the tracker is, for `go_back`: between the two it may be used otherwise."""
-        return self._at, None if self._at is None else self.tracker.snapshot()
+        return self._at, None if self._at is None else self.stepper.tracker.snapshot()
 
     def go_back(self, kept: tuple[At | None, dict[str, Any] | None]) -> None:
         """Let passes go on from where they were."""
         self._at = kept[0]
         if kept[1] is not None:
-            self.tracker.restore(kept[1])
+            self.stepper.tracker.restore(kept[1])
 
     def _set_plan(self, strokes: Mapping[int, StrokedFrame], count: int) -> None:
         plan = Plan(self._base, strokes, count)
@@ -242,7 +230,7 @@ class Propagation:
         """Frames of a pass, with what the other one said of them where that finishes them."""
         way, other, there = stretch.way, 1 - stretch.way, self.store.there
         read = self.source.forward if way == FORWARD else self.source.backward
-        with closing(read(begin, self._size)) as images:
+        with closing(read(begin, self.stepper.size)) as images:
             for done, image in enumerate(images):
                 index, maps = begin + done * stretch.step, None
                 both = index < plan.count and plan.shares(index) is not None
@@ -259,7 +247,7 @@ class Propagation:
         used, told, writes = plan.used(way)[index], None, []
         if used and (other is not None or plan.shares(index) is None):
             pair = (tracked.maps, other) if way == FORWARD else (other, tracked.maps)
-            told = self._tell(plan, index, *pair)
+            told = self.stepper.tell(plan, index, *pair)
         with self.lock:
             if not self.fits(self._at):
                 return None
@@ -270,17 +258,6 @@ class Propagation:
         for write in writes:
             writer.submit(write)
         return told
-
-    def _tell(
-        self, plan: Plan, index: int, forward: FrameMaps | None, backward: FrameMaps | None
-    ) -> Told:
-        """A frame's labels and measures from what one pass or both said of it."""
-        shares = plan.shares(index)
-        if shares is None:
-            maps = backward if index < plan.first else forward
-        else:
-            maps = merge(to_bytes(forward), backward, shares)
-        return Told(index, self.labels(maps, plan), measure(maps, self._threshold).cpu().numpy())
 
     def _finish(self, writer: WriteBehind) -> Generator[Step, None, None]:
         """Finish the frames of which all that their masks need is there."""
@@ -295,7 +272,7 @@ class Propagation:
             said = {way: self.store.get_maps(way, index) for way in ways}
             if None in said.values():  # a pass will come to it again
                 continue
-            told = self._tell(plan, index, said.get(FORWARD), said.get(BACKWARD))
+            told = self.stepper.tell(plan, index, said.get(FORWARD), said.get(BACKWARD))
             with self.lock:
                 if plan.results[index] != self.plan.results[index]:
                     return
@@ -311,7 +288,7 @@ class Propagation:
 
     def _save_state(self, writer: WriteBehind) -> None:
         if self._at is not None and self._since:
-            writer.submit(self.store.put_snapshot(self._at, self.tracker.snapshot()))
+            writer.submit(self.store.put_snapshot(self._at, self.stepper.tracker.snapshot()))
             self._since = 0
 
     def _check_end(self, index: int, begin: int) -> None:

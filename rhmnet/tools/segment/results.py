@@ -23,9 +23,9 @@ import numpy as np
 import torch
 
 from rhmnet.errors import InputError
+from rhmnet.files import is_systems
 from rhmnet.files.concurrency import alone_in
 from rhmnet.files.images import read_labels, write_mask
-from rhmnet.files.names import is_systems
 from rhmnet.files.reading import parse_json, read_json, read_torch_file
 from rhmnet.files.source import Source
 from rhmnet.files.writing import (
@@ -46,11 +46,10 @@ from rhmnet.tools.segment.plan import (
     There,
     Told,
     Write,
-    from_bytes,
     rounded,
-    to_bytes,
 )
 from rhmnet.tools.segment.propagation import Propagation
+from rhmnet.tools.segment.stepper import from_bytes, to_bytes
 from rhmnet.tools.segment.stroke_files import Strokes
 from rhmnet.tracker import STATE_CLASSES
 

@@ -17,7 +17,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 import rhmnet
@@ -28,23 +27,18 @@ from rhmnet.evaluation.manifest import made_by
 from rhmnet.files.source import Source
 from rhmnet.inputs import network_size
 from rhmnet.labels import MAX_OBJECTS
-from rhmnet.runtime import CommandParser, real, whole
-from rhmnet.runtime.processes import StopRequest, choose_device
+from rhmnet.runtime import CommandParser, StopRequest, real, whole
+from rhmnet.runtime.processes import choose_device
 from rhmnet.tools.segment.exports import (
     CODECS,
-    CocoFile,
-    CutOuts,
-    Export,
-    ObjectMasks,
-    OverlayVideo,
-    export,
     rle_functions,
+    write_outputs,
 )
 from rhmnet.tools.segment.plan import PASSES, StrokedFrame
 from rhmnet.tools.segment.propagation import Propagation
 from rhmnet.tools.segment.results import Results, ResultsStore
+from rhmnet.tools.segment.stepper import Stepper
 from rhmnet.tools.segment.stroke_files import StrokeFileOptions, Strokes, describe, read_strokes
-from rhmnet.tools.segment.summary import write_summary
 from rhmnet.tracker import settle_precision
 
 FEW_PIXELS = 128
@@ -126,7 +120,7 @@ def track(
     if state is not None and state.stage == "done":
         return True
     store = ResultsStore(results, strokes, source, save_every)
-    engine = Propagation(tracker, source, store, size, threshold)
+    engine = Propagation(source, store, Stepper(tracker, source.size, size, threshold))
     engine.set_strokes({f: StrokedFrame.of(labels) for f, labels in strokes.maps.items()})
     if state is not None:
         store.go_on(engine, state)
@@ -146,45 +140,6 @@ def check_outputs(args: argparse.Namespace) -> None:
     """Raise InputError now, not after hours of tracking, for a kind that cannot be made here."""
     if args.coco:
         rle_functions()
-
-
-def write_outputs(
-    wanted: argparse.Namespace,
-    folder: Path,
-    source: Source,
-    strokes: Strokes,
-    masks: Path,
-    statistics: Callable[[int, int], np.ndarray],
-    stopped: Callable[[], object],
-) -> bool:
-    """Write all that is wanted into a folder; False if `stopped` said to stop before the end.
-
-    wanted: with the fields summary, overlay (a container), objects, cutouts, coco. masks: their
-    folder. statistics: float64 [T, 3, O] of all frames and objects, by their numbers; see Results.
-    """
-    count, objects = source.count_exactly(), strokes.objects()
-    names = [source.frame_name(index) for index in range(count)]
-    if wanted.summary:
-        head = {"video": source.name, "size": list(source.size), "fps": round(source.fps, 3)}
-        write_summary(
-            folder / "summary.json",
-            statistics(count, strokes.num_objects),
-            names,
-            objects,
-            list(strokes.frames_of()),
-            head,
-        )
-    exports: list[Export] = []
-    if wanted.overlay:
-        path = folder / f"overlay.{wanted.overlay}"
-        exports.append(OverlayVideo(path, source.fps, source.size, strokes.maps))
-    if wanted.objects:
-        exports.append(ObjectMasks(folder / "objects", objects))
-    if wanted.cutouts:
-        exports.append(CutOuts(folder / "cutouts", objects))
-    if wanted.coco:
-        exports.append(CocoFile(folder / "coco.json", source.size, names, objects))
-    return not exports or export(exports, source, masks, count, stopped)
 
 
 def parse(description: str, argv: Sequence[str] | None, prog: str) -> argparse.Namespace:

@@ -11,16 +11,15 @@ from typing import NamedTuple
 import numpy as np
 
 from rhmnet.errors import InputError
+from rhmnet.files import MAP_SUFFIXES, list_files
 from rhmnet.files.legend import PaintOptions
-from rhmnet.files.names import MAP_SUFFIXES, list_files
 from rhmnet.files.scribble_file import (
     PAINTED_SUFFIXES,
     read_strokes_file,
     unclear_labels,
 )
 from rhmnet.files.source import Source
-from rhmnet.inputs import objects_in, resize_strokes
-from rhmnet.labels import BACKGROUND, MAX_OBJECTS, from_disk
+from rhmnet.labels import BACKGROUND, MAX_OBJECTS, from_disk, objects_in
 from rhmnet.tools.scribbles import BACKGROUND_ID, rasterize
 from rhmnet.tools.scribbles.line_files import read_davis
 
@@ -211,6 +210,8 @@ def _fitted(
             f"{path}: strokes of {there} pixels cannot be resized to {wanted}: another shape; draw "
             "them on a frame as it is shown (a phone's video may be turned)"
         )
+    from rhmnet.inputs import resize_strokes  # loads PyTorch, which the canvas must not wait for
+
     return resize_strokes(labels, source.size)
 
 
