@@ -98,3 +98,14 @@ def _cell(picture: np.ndarray, caption: str, height: int) -> np.ndarray:
     origin = (2, _CAPTION_HEIGHT - 9)
     cv2.putText(bar, caption, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.55, (0, 0, 0), 1, cv2.LINE_AA)
     return np.vstack([bar, scaled])
+
+
+def shown_colours() -> np.ndarray:
+    """uint8 [256, 3]: the palette's colours as masks and strokes are shown in.
+
+    The first seven hues at full brightness; further objects differ from them by being darker.
+    """
+    colours = davis_palette().copy()
+    colours[1:8] = vivid_colours()[1:8]
+    colours[BACKGROUND] = 255
+    return colours

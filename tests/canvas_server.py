@@ -8,12 +8,12 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image
 from small import made_up_video, small_config, small_model
 
@@ -89,7 +89,11 @@ class Canvas:
     def edit(self, operation: dict[str, Any], path: str = "/api/edits", **content: Any) -> Answer:
         """An edit on top of all before."""
         self._edits += 1
-        whole = {"base": self.video.revision, "id": f"e{self._edits}", "operation": operation}
+        whole = {
+            "base": self.video.revision,
+            "id": f"{self.port}.{self._edits}",
+            "operation": operation,
+        }
         return self.post(path, **{**whole, **content})
 
     def stroke(
@@ -133,13 +137,16 @@ def write_network(path: Path, *settings: str) -> Path:
 
 
 @contextlib.contextmanager
-def canvas(paths: list[Path], network: Path, projects: Path | None = None) -> Iterator[Canvas]:
-    """Serve videos; the first one is open."""
-    tabs = Tabs()
-    workspace = canvas_command.Workspace(
-        paths, open_model(network), torch.device("cpu"), projects, tabs
-    )
+def canvas(
+    paths: list[Path], network: Path | None, projects: Path | None = None
+) -> Iterator[Canvas]:
+    """Serve videos; the first one is open. network: None: is still being loaded."""
+    tabs, loading = Tabs(), Future()
+    workspace = canvas_command.Workspace(paths, loading, projects, tabs)
     workspace.open(0)
+    if network is not None:
+        loading.set_result(load(network))
+        wait_for(lambda: workspace.video.session.ready)
     listening, _ = canvas_command.listen("127.0.0.1", 0)
     port = listening.getsockname()[1]
     args = canvas_command.parse(["x.mp4"], "canvas")
@@ -151,6 +158,12 @@ def canvas(paths: list[Path], network: Path, projects: Path | None = None) -> It
     finally:
         server.stop()
         workspace.close()
+
+
+def load(network: Path) -> canvas_command.CanvasNetwork:
+    """A checkpoint's network, as the command makes it."""
+    loaded = open_model(network)
+    return canvas_command.CanvasNetwork(loaded.model, loaded.config, loaded.which())
 
 
 def labels_of(png: bytes) -> np.ndarray:

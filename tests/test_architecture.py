@@ -49,7 +49,7 @@ MAY_IMPORT = {
     | {"evaluation", "model", "tracker", "inputs"}
     | {"data", "files", "checkpoint", "visualize", "runtime"},
     "tools/canvas": BASE
-    | {"tools/canvas", "tools/segment", "tools/scribbles", "inputs", "files", "tracker"}
+    | {"tools/canvas", "tools/segment", "tools/scribbles", "inputs", "files", "tracker", "model"}
     | {"checkpoint", "visualize", "runtime"},
     "tools/clips": BASE | {"tools/clips", "tools/scribbles", "data", "files", "runtime"},
     "tools/scribbles": BASE | {"tools/scribbles", "data", "files", "visualize", "runtime"},
@@ -162,10 +162,20 @@ def test_nothing_imports_the_root_scripts() -> None:
 
 
 def test_importing_the_package_loads_no_heavy_library() -> None:
-    heavy = ("torch", "skimage", "tensorboard", "pycocotools")
-    code = f"import sys, rhmnet; print([m for m in {heavy} if m in sys.modules])"
+    assert loaded_by("rhmnet") == []
+
+
+def test_the_canvas_loads_pytorch_after_its_page_is_there() -> None:
+    pytest.importorskip("uvicorn")
+    assert loaded_by("rhmnet.tools.canvas") == []
+
+
+def loaded_by(module: str) -> list[str]:
+    """The libraries that take long to load, and that importing a module loads."""
+    heavy = ["torch", "skimage", "tensorboard", "pycocotools"]
+    code = f"import sys, {module}; print(*(m for m in {heavy} if m in sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
+    return out.stdout.split()
 
 
 def writes_by_itself(call: ast.Call) -> bool:

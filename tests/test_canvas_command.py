@@ -15,8 +15,9 @@ pytest.importorskip("websockets")
 from canvas_server import write_frames
 
 from rhmnet.errors import InputError
+from rhmnet.files.source import find_videos
 from rhmnet.tools import canvas as canvas_command
-from rhmnet.tools.canvas import find_videos, hosts_of, listen, main, parse
+from rhmnet.tools.canvas import hosts_of, listen, main, parse
 from rhmnet.tools.canvas.request_guard import shown_in_browser
 
 
@@ -107,3 +108,14 @@ def test_a_pipe_or_a_device_is_no_video(tmp_path: Path) -> None:
     for path in (tmp_path / "pipe.mp4", Path("/dev/zero")):
         with pytest.raises(InputError, match="no such video"):
             find_videos([path])
+
+
+def test_a_network_that_is_none_ends_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip, weights = write_frames(tmp_path / "clip"), tmp_path / "weights.pth"
+    weights.write_bytes(b"no weights")
+    for words in (["--checkpoint", str(weights)], ["test.no_such_field=1"]):
+        with pytest.raises(InputError, match=r"weights\.pth|no_such_field"):
+            main([str(clip), *words, "--no-browser", "--port", "0"])
+        assert "open http" in capsys.readouterr().out

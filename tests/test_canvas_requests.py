@@ -30,6 +30,7 @@ from canvas_server import (
     Canvas,
     canvas,
     labels_of,
+    load,
     wait_for,
     write_frames,
     write_network,
@@ -664,3 +665,47 @@ def test_several_videos_are_listed_and_opened(network: Path, tmp_path: Path) -> 
         wait_for(lambda: one.get("/api/project").json["project"]["next"])
         with pytest.raises(InputError):
             one.workspace.open(5)
+
+
+# before the network is there
+
+
+def test_all_that_was_saved_is_there_before_the_network(network: Path, tmp_path: Path) -> None:
+    clip = write_frames(tmp_path / "clip")
+    with canvas([clip], network) as before:
+        before.stroke(3, 1, *LINE)
+        before.run_to_the_end()
+        masks = [before.get(f"/api/masks/{frame}").body for frame in range(FRAMES)]
+    with canvas([clip], None) as one:
+        project = one.get("/api/project").json["project"]
+        assert project["settings"] is None and project["stroked"] == {"3": [1]}
+        assert project["done"] == FRAMES and one.get("/api/frames/5?w=64").status == 200
+        assert [one.get(f"/api/masks/{frame}").body for frame in range(FRAMES)] == masks
+        one.stroke(9, 2, (50, 30), (60, 40))  # is written down; what it changes waits
+        assert one.post("/api/run").json == {"running": True}
+        assert one.get("/api/project").json["project"]["done"] < FRAMES
+        one.workspace.network.set_result(load(network))
+        wait_for(lambda: not one.video.running and not one.video.session.pending)
+        project = one.get("/api/project").json["project"]
+        assert project["done"] == FRAMES and project["settings"]["device"] == "cpu"
+
+
+def test_masks_of_another_network_count_until_it_is_there(network: Path, tmp_path: Path) -> None:
+    clip, other = write_frames(tmp_path / "clip"), tmp_path / "other.pth.tar"
+    write_network(other, "test.using_initial_bg=false")
+    with canvas([clip], network) as before:
+        before.stroke(3, 1, *LINE)
+        before.run_to_the_end()
+    with canvas([clip], None) as one:
+        assert one.get("/api/project").json["project"]["done"] == FRAMES
+        one.workspace.network.set_result(load(other))
+        wait_for(lambda: one.video.session.ready)
+        assert one.get("/api/project").json["project"]["done"] == 0
+
+
+def test_a_start_without_a_network_can_be_stopped(tmp_path: Path) -> None:
+    with canvas([write_frames(tmp_path / "clip")], None) as one:
+        one.stroke(3, 1, *LINE)
+        one.post("/api/run")
+    with canvas([tmp_path / "clip"], None) as again:
+        assert again.video.revision == 1

@@ -11,7 +11,7 @@ import glob
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from rhmnet.files.image_frames import ImageSequence, ImageStack, count_frames
 from rhmnet.files.images import resize_image
 from rhmnet.files.video_file import VideoFile
 
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".gif", ".wmv")
 Frames = Generator[np.ndarray, None, None]
 """Images one after the other, uint8 [H, W, 3] RGB."""
 DEFAULT_FPS = 25.0
@@ -214,3 +215,25 @@ def _escape_what_is_there(pattern: str) -> str:
     while there < len(parts) and Path(*parts[: there + 1]).exists():
         there += 1
     return str(Path(*map(glob.escape, parts[:there]), *parts[there:]))
+
+
+def find_videos(paths: Sequence[Path]) -> list[Path]:
+    """The videos that are named, and those in folders that are named; a folder of images is one.
+
+    Raises InputError that names what is none.
+    """
+    found = []
+    for path in paths:
+        if not (path.is_file() or path.is_dir()):
+            raise InputError(f"{path}: no such video; expected a video file or a folder")
+        if path.is_file() or list_files(path, IMAGE_SUFFIXES):
+            found.append(path)
+            continue
+        inside = sort_naturally([p for p in path.iterdir() if not is_hidden(p.name)])
+        videos = [p for p in inside if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES]
+        folders = [p for p in inside if p.is_dir()]
+        videos += [p for p in folders if list_files(p, IMAGE_SUFFIXES)]
+        if not videos:
+            raise InputError(f"{path}: holds no video and no images; name a video file")
+        found += videos
+    return found

@@ -19,31 +19,29 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import uvicorn
 from tqdm import tqdm
 
 import rhmnet
-from rhmnet.checkpoint import Loaded, open_model
 from rhmnet.errors import InputError, say, shown
-from rhmnet.files import IMAGE_SUFFIXES, is_hidden, list_files, sort_naturally
-from rhmnet.files.source import Source
-from rhmnet.inputs import network_size
-from rhmnet.labels import BACKGROUND, davis_palette
+from rhmnet.files.source import Source, find_videos
+from rhmnet.labels import davis_palette
 from rhmnet.runtime import CommandParser, StopRequest, whole
-from rhmnet.runtime.processes import choose_device
 from rhmnet.tools.canvas.open_video import OpenVideo
 from rhmnet.tools.canvas.request_guard import Tabs, new_token, shown_in_browser
 from rhmnet.tools.canvas.web_api import WebApi
 from rhmnet.tools.segment import Session
-from rhmnet.tracker import settle_precision
-from rhmnet.visualize import vivid_colours
+from rhmnet.visualize import shown_colours
 
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".gif", ".wmv")
+if TYPE_CHECKING:
+    from rhmnet.config import Config
+    from rhmnet.model import RHMNet
+
 PROJECT_SUFFIX = ".rhmnet"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _PORTS_TRIED = 20
@@ -51,21 +49,41 @@ _LOOK = 0.2  # seconds between two looks at signals and progress
 _DEMO = Path(__file__).resolve().parents[3] / "docs" / "demo" / "bottle.mp4"
 
 
-class Workspace:
-    """The videos that were named, one of which may be open, and the network for them.
+class CanvasNetwork(NamedTuple):
+    """What computes, on its device."""
 
-    projects: folder for all projects; None: beside each video.
+    model: RHMNet
+    config: Config
+    which: str
+
+    def settings(self, video: tuple[int, int]) -> dict[str, Any]:
+        """What the page tells of it. video: H, W."""
+        from rhmnet.inputs import network_size
+
+        test = self.config.test
+        size, device = network_size(video, test.short_side), str(self.model.device)
+        return {
+            **{"network": self.which, "size": size},
+            **{"device": device, "precision": test.precision},
+        }
+
+
+class Workspace:
+    """The videos that were named, one of which may be open.
+
+    network: is loaded meanwhile. projects: folder for all projects; None: beside each video.
     """
 
     def __init__(
-        self, paths: Sequence[Path], network: Loaded, device: Any, projects: Path | None, tabs: Tabs
+        self,
+        paths: Sequence[Path],
+        network: Future[CanvasNetwork],
+        projects: Path | None,
+        tabs: Tabs,
     ) -> None:
-        self.paths = list(paths)
+        self.paths, self.network = list(paths), network
         self.video: OpenVideo | None = None
-        self._network, self._projects, self._tabs = network, projects, tabs
-        self._config = settle_precision(network.config, device)
-        self._model = network.model.to(device)
-        self._device, self._opening = device, threading.Lock()
+        self._projects, self._tabs, self._opening = projects, tabs, threading.Lock()
 
     def opened(self) -> OpenVideo:
         """The video that is open; raises InputError where none is."""
@@ -82,10 +100,10 @@ class Workspace:
                 return
             source = Source(str(self.paths[number]))
             folder = self.folder_of(number)
-            session = Session(source, self._model, self._config, folder)
+            session = Session(source, folder=folder)
             if self.video is not None:  # not before the next one has turned out to be usable
                 self.video.close()
-            self.video = OpenVideo(number, session, source, folder, self._tabs.publish)
+            self.video = OpenVideo(number, session, self.network, self._tabs.publish)
         self._tabs.publish({"type": "opened", "video": number})
 
     def close(self) -> None:
@@ -109,7 +127,6 @@ class Workspace:
         """All that the page begins with."""
         video = self.video
         palette = davis_palette()
-        told = None if video is None else {**video.describe(), "settings": self._settings(video)}
         return {
             "version": rhmnet.__version__,
             "videos": [
@@ -121,18 +138,9 @@ class Workspace:
                 }
                 for number, path in enumerate(self.paths)
             ],
-            "project": told,
+            "project": video and video.describe(),
             "palette": palette.tolist(),
-            "colours": _shown_colours().tolist(),
-        }
-
-    def _settings(self, video: OpenVideo) -> dict[str, Any]:
-        config = self._config
-        return {
-            "network": self._network.which(),
-            "size": network_size(video.source.size, config.test.short_side),
-            "device": str(self._device),
-            "precision": config.test.precision,
+            "colours": shown_colours().tolist(),
         }
 
 
@@ -144,10 +152,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet canvas") -> int:
     if args.demo:  # the checkout stays as it is
         args.videos, args.project = [_DEMO], args.project or Path("results") / "bottle.rhmnet"
     paths = find_videos(args.videos)
-    network = open_model(args.checkpoint, args.overrides, args.config)
-    tabs = Tabs()
-    workspace = Workspace(paths, network, choose_device(args.device), args.project, tabs)
-    say(network.describe(f"on {args.device}", "--checkpoint FILE"))
+    tabs, network = Tabs(), Future()
+    workspace = Workspace(paths, network, args.project, tabs)
     with StopRequest(patient=False) as stop:
         try:
             if len(paths) == 1:
@@ -160,6 +166,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet canvas") -> int:
             server = Server(workspace, tabs, listening, hosts_of(args, port), token)
             link = f"http://{_named(args.host)}:{port}/#{token}"
             say(f"open {link}")
+            threading.Thread(target=_load, args=(args, network), daemon=True).start()
             with ExitStack() as shown:
                 if not args.no_browser:
                     shown.enter_context(shown_in_browser(link, workspace.folder_of(0).parent))
@@ -169,6 +176,22 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet canvas") -> int:
             workspace.close()
     _say_saved(workspace)
     return stop.exit_code
+
+
+def _load(args: argparse.Namespace, network: Future[CanvasNetwork]) -> None:
+    """Make the network of a command line: after the page is there, for PyTorch takes seconds."""
+    try:
+        from rhmnet.checkpoint import open_model
+        from rhmnet.runtime.processes import choose_device
+        from rhmnet.tracker import settle_precision
+
+        loaded = open_model(args.checkpoint, args.overrides, args.config)
+        device = choose_device(args.device)
+        config = settle_precision(loaded.config, device)
+        say(loaded.describe(f"on {args.device}", "--checkpoint FILE"))
+        network.set_result(CanvasNetwork(loaded.model.to(device), config, loaded.which()))
+    except BaseException as error:
+        network.set_exception(error)
 
 
 def parse(argv: Sequence[str] | None, prog: str) -> argparse.Namespace:
@@ -209,28 +232,6 @@ _PROJECT = (
 )
 _REMOTE = "with --host: others may connect, who have the link; nothing is encrypted"
 _ORIGIN = "a further name that the page is reached by, as behind a tunnel with another port"
-
-
-def find_videos(paths: Sequence[Path]) -> list[Path]:
-    """The videos that are named, and those in folders that are named; a folder of images is one.
-
-    Raises InputError that names what is none.
-    """
-    found = []
-    for path in paths:
-        if not (path.is_file() or path.is_dir()):
-            raise InputError(f"{path}: no such video; expected a video file or a folder")
-        if path.is_file() or list_files(path, IMAGE_SUFFIXES):
-            found.append(path)
-            continue
-        inside = sort_naturally([p for p in path.iterdir() if not is_hidden(p.name)])
-        videos = [p for p in inside if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES]
-        folders = [p for p in inside if p.is_dir() and p.suffix != PROJECT_SUFFIX]
-        videos += [p for p in folders if list_files(p, IMAGE_SUFFIXES)]
-        if not videos:
-            raise InputError(f"{path}: holds no video and no images; name a video file")
-        found += videos
-    return found
 
 
 def listen(host: str, port: int) -> tuple[socket.socket, str | None]:
@@ -298,11 +299,16 @@ class Server:
 
 
 def _wait(workspace: Workspace, stop: StopRequest, look: Callable[[], object]) -> None:
-    """Until a signal comes, looking now and then; what is computed shows as a bar meanwhile."""
+    """Until a signal comes, looking now and then; what is computed shows as a bar meanwhile.
+
+    Raises InputError where there is no such network as was asked for.
+    """
     bar: tqdm | None = None
     while not stop.exit_code:
         time.sleep(_LOOK)
         look()
+        if workspace.network.done():
+            workspace.network.result()  # raises what kept it from being loaded
         video = workspace.video
         if video is None or not video.running:
             if bar is not None:
@@ -337,14 +343,3 @@ def _named(host: str) -> str:
     if host in ("0.0.0.0", "::"):
         return socket.gethostname()
     return f"[{host}]" if ":" in host else host
-
-
-def _shown_colours() -> np.ndarray:
-    """uint8 [256, 3]: the palette's colours as masks and strokes are shown in.
-
-    The first seven hues at full brightness; further objects differ from them by being darker.
-    """
-    colours = davis_palette().copy()
-    colours[1:8] = vivid_colours()[1:8]
-    colours[BACKGROUND] = 255
-    return colours

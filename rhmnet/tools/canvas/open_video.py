@@ -16,57 +16,49 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import closing, suppress
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rhmnet.bounds import short
 from rhmnet.errors import InputError, shown
-from rhmnet.files.reading import read_json
-from rhmnet.files.source import Source
-from rhmnet.files.writing import write_json
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS
+from rhmnet.tools.canvas.request_guard import Stale
 from rhmnet.tools.canvas.transfers import (
     Exports,
     Pictures,
+    Views,
     apply_edit,
-    frame_of,
     palette_png,
 )
 from rhmnet.tools.segment import Mask, Session
 
-VIEW = "canvas_view.json"
-"""In a project's folder: what is hidden and locked."""
-_PLAIN_VIEW = {"locked": False, "hidden": False}
+if TYPE_CHECKING:
+    from rhmnet.tools.canvas import CanvasNetwork
+
 _BETWEEN_TOLD = 0.25  # seconds between two words on progress
 _RATE_WINDOW = 40  # steps that frames a second are the mean of
 
 Publish = Callable[[dict[str, Any]], None]
 
 
-class Stale(Exception):
-    """An edit that is based on another revision than the present one."""
-
-    def __init__(self, revision: int) -> None:
-        super().__init__("the strokes have changed since; load them anew")
-        self.revision = revision
-
-
 class OpenVideo:
     """One video with its project. All but the thread's own work may be called from any thread."""
 
     def __init__(
-        self, number: int, session: Session, source: Source, folder: Path, publish: Publish
+        self, number: int, session: Session, network: Future[CanvasNetwork], publish: Publish
     ) -> None:
-        self.number, self.session, self.source, self.folder = number, session, source, folder
-        self.frames, self.pictures = len(source), Pictures(source)
+        """network: is loaded meanwhile; until then nothing is computed."""
+        self.number, self.session, self.source = number, session, session.source
+        self.folder, self._network = session.folder, network
+        self.frames, self.pictures = len(self.source), Pictures(self.source)
         self.running = False
         self._publish = publish
         self._boot, self._count = f"b{secrets.token_hex(3)}", itertools.count(1)
         self._tags: dict[int, str] = {}
-        self._view = self._read_view()
+        self._views = Views(self.folder)
         self._stroked = session.stroked
         self._looked_at = 0
         self._wanted: list[int] = []
@@ -76,6 +68,7 @@ class OpenVideo:
         self._edits, self._wake = threading.Lock(), threading.Condition()
         self._closing = False
         self.exports = Exports(self, publish)
+        network.add_done_callback(self._notify)
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
@@ -112,9 +105,13 @@ class OpenVideo:
             "default_tag": self._boot,
             "next": self._advice,
             "folder": shown(self.folder),
+            "settings": self._settings(),
             **self._standing(),
             **self.progress(),
         }
+
+    def _settings(self) -> dict[str, Any] | None:
+        return self._network.result().settings(self.source.size) if self.session.ready else None
 
     def objects(self) -> list[dict[str, Any]]:
         """Number and name of each, and whether it is locked and hidden; 255 is the background."""
@@ -123,7 +120,7 @@ class OpenVideo:
         if not told:  # to draw on at once: the first stroke adds it
             told = [{"number": 1, "name": "object 1", "virtual": True}]
         told.append({"number": BACKGROUND, "name": "Background"})
-        return [{**one, **self._view.get(one["number"], _PLAIN_VIEW)} for one in told]
+        return [{**one, **self._views.of(one["number"])} for one in told]
 
     def progress(self) -> dict[str, Any]:
         """Steps done and left, how fast, and which frames are in which state."""
@@ -172,7 +169,7 @@ class OpenVideo:
             if not self._is_known(edit):
                 if base != self.revision:
                     raise Stale(self.revision)
-                added = apply_edit(self.session, operation, edit, self._locked())
+                added = apply_edit(self.session, operation, edit, self._views.locked)
             told = self._changed()
         self._tell_edit(told, client)
         return {**told, "added": added}
@@ -196,13 +193,8 @@ class OpenVideo:
         number = content.get("number")
         if number != BACKGROUND and number not in self.session.objects:
             raise InputError(f"number: no object {short(number)}; expected one that was added")
-        told = {key: content.get(key, False) for key in _PLAIN_VIEW}
-        for key, value in told.items():
-            if type(value) is not bool:
-                raise InputError(f"{key}: {short(value)}; expected true or false")
         with self._edits:
-            self._view[number] = told
-            write_json(self.folder / VIEW, self._view)
+            self._views.put(number, content)
         self._publish({"type": "objects", "objects": self.objects()})
         return self.objects()
 
@@ -251,7 +243,7 @@ class OpenVideo:
     def _changed(self) -> dict[str, Any]:
         """What the last edit made of strokes and objects: [] for a frame without any left."""
         before, now = self._stroked, self.session.stroked
-        frame = frame_of(self.session.edits)
+        frame = self.session.last_frame
         self._stroked = now
         changed = {one for one in {*before, *now} if before.get(one) != now.get(one)}
         changed |= set() if frame is None else {frame}
@@ -270,23 +262,11 @@ class OpenVideo:
         can = {"can_undo": session.can_undo, "can_redo": session.can_redo}
         return {"revision": session.revision, **can}
 
-    def _locked(self) -> list[int]:
-        return [n for n, view in self._view.items() if view["locked"]]
-
-    def _read_view(self) -> dict[int, dict[str, bool]]:
-        """What is locked and hidden; what cannot be read is as in a new project."""
-        try:
-            content = read_json(self.folder / VIEW)
-            return {
-                int(number): {key: bool(view[key]) for key in _PLAIN_VIEW}
-                for number, view in content.items()
-            }
-        except (InputError, ValueError, TypeError, KeyError):
-            return {}
-
     # the thread's own
 
     def _work(self) -> None:
+        if not self._take_network():
+            return
         with suppress(InputError):  # whatever it is, a run will tell
             if self.session.stroked and not self.session.pending:
                 self._advise()
@@ -305,6 +285,26 @@ class OpenVideo:
             except Exception as error:  # a defect of ours: the page stays of use
                 traceback.print_exc()
                 self._fail(f"the network failed ({type(error).__name__}); see the terminal")
+
+    def _take_network(self) -> bool:
+        """Wait for it, and have the session use it; False where there will be none."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._closing or self._network.done())
+        if self._closing:
+            return False
+        try:
+            network = self._network.result()
+            self.session.use(network.model, network.config)
+        except InputError as error:
+            self._fail(f"{error}; the canvas has stopped")
+            return False
+        self._publish({"type": "settings", "settings": self._settings()})
+        self._tell_progress()
+        return True
+
+    def _notify(self, _: object) -> None:
+        with self._wake:
+            self._wake.notify()
 
     def _fail(self, why: str) -> None:
         self.running, self._wanted = False, []

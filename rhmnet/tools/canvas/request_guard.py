@@ -68,6 +68,14 @@ class Refused(Exception):
         return JSONResponse(self.content, self.status, headers)
 
 
+class Stale(Exception):
+    """An edit that is based on another revision than the present one."""
+
+    def __init__(self, revision: int) -> None:
+        super().__init__("the strokes have changed since; load them anew")
+        self.revision = revision
+
+
 def new_token() -> str:
     """A fresh secret, 192 bits, of characters that a link and a header may hold."""
     return secrets.token_urlsafe(24)

@@ -23,17 +23,20 @@ from rhmnet.files.images import mask_bytes, write_mask
 from rhmnet.files.reading import read_json
 from rhmnet.files.source import Source
 from rhmnet.files.writing import new_file, write_bytes, write_json
-from rhmnet.labels import BACKGROUND, MAX_OBJECTS, from_disk
+from rhmnet.labels import BACKGROUND, MAX_OBJECTS
 from rhmnet.tools.canvas.request_guard import name_in, points_in
-from rhmnet.tools.scribbles import BACKGROUND_ID, Drawing, Stroke, clip, rasterize, trace
+from rhmnet.tools.scribbles import Drawing, Stroke, rasterize
 from rhmnet.tools.scribbles.line_files import write_davis
 from rhmnet.tools.segment import Session
 from rhmnet.tools.segment.exports import rle_functions, write_outputs
-from rhmnet.tools.segment.stroke_files import StrokeFileOptions, Strokes, read_strokes
+from rhmnet.tools.segment.stroke_files import StrokeFileOptions, Strokes, drawing_of, read_strokes
 
 if TYPE_CHECKING:
     from rhmnet.tools.canvas.open_video import OpenVideo
 
+VIEW = "canvas_view.json"
+"""In a project's folder: what is hidden and locked."""
+_PLAIN_VIEW = {"locked": False, "hidden": False}
 WIDTHS = (320, 480, 640, 960, 1280, 1920, 2560, 3840)  # of shrunk pictures: few, to find again
 _JPEG_QUALITY = 90
 _KEPT_BYTES = 96 * 2**20  # of JPEGs
@@ -47,6 +50,38 @@ _TOLD = {"id", "kinds", "state", "error", "bytes", "done", "of", "folder"}
 _BETWEEN_TOLD = 20  # frames of an export between two words on it
 ERASER = 0
 """The object number of strokes that take others away."""
+
+
+class Views:
+    """Which objects are hidden and locked: kept in a project's folder, but no edits."""
+
+    def __init__(self, folder: Path) -> None:
+        """What cannot be read is as in a new project."""
+        self._path = folder / VIEW
+        self._views: dict[int, dict[str, bool]] = {}
+        with suppress(InputError, ValueError, TypeError, KeyError):
+            self._views = {
+                int(number): {key: bool(view[key]) for key in _PLAIN_VIEW}
+                for number, view in read_json(self._path).items()
+            }
+
+    def of(self, number: int) -> dict[str, bool]:
+        """Whether an object is locked and hidden."""
+        return self._views.get(number, _PLAIN_VIEW)
+
+    def put(self, number: int, content: dict[str, Any]) -> None:
+        """Take `locked` and `hidden` of a request. Raises InputError for what is neither."""
+        told = {key: content.get(key, False) for key in _PLAIN_VIEW}
+        for key, value in told.items():
+            if type(value) is not bool:
+                raise InputError(f"{key}: {short(value)}; expected true or false")
+        self._views[number] = told
+        write_json(self._path, self._views)
+
+    @property
+    def locked(self) -> list[int]:
+        """The objects whose strokes stay as they are."""
+        return [number for number, view in self._views.items() if view["locked"]]
 
 
 class Pictures:
@@ -163,24 +198,6 @@ def _frame(operation: dict[str, Any], session: Session) -> int:
     return frame
 
 
-def frame_of(edits: list[dict[str, Any]]) -> int | None:
-    """The frame that the last edit, or what it undid or did again, concerns; None for several."""
-    done: list[dict[str, Any]] = []
-    undone: list[dict[str, Any]] = []
-    last: dict[str, Any] = {}
-    for last in edits:
-        if last["edit"] == "undo":
-            last = done.pop()
-            undone.append(last)
-        elif last["edit"] == "redo":
-            last = undone.pop()
-            done.append(last)
-        else:
-            done.append(last)
-            undone.clear()
-    return last.get("frame")
-
-
 def _shown_width(own: int, wanted: int | None) -> int:
     """The width that a picture is sent with: the next of WIDTHS, but not above its own."""
     if wanted is None:
@@ -294,7 +311,7 @@ class Exports:
                 write_mask(folder / "strokes" / f"{source.frame_name(frame)}.png", labels)
         if "davis" in kinds:
             named = source.name.strip(".") or "video"
-            drawings = {frame: drawing_of(session, frame, maps[frame]) for frame in maps}
+            drawings = {frame: drawing_of(session.standing(frame), maps[frame]) for frame in maps}
             write_davis(folder / "davis" / f"{named}.json", drawings, named)
         masks = video.folder / "masks"
         for frame in range(video.frames if kinds - _STROKE_KINDS else 0):
@@ -328,22 +345,3 @@ class Exports:
         if job["done"] % _BETWEEN_TOLD == 0:
             self._publish({"type": "export", **job})
         return self.stopped
-
-
-def drawing_of(session: Session, frame: int, labels: np.ndarray) -> Drawing:
-    """The strokes of a frame as lines that draw its map, uint8 [H, W], again.
-
-    They are the lines that were drawn; after an eraser, or a map that was brought in, lines one
-    pixel wide through all that is left.
-    """
-    lines = []
-    for edit in session.standing(frame):
-        note = edit.get("note") or {}
-        if "points" in note and note["object"] != ERASER:
-            number = BACKGROUND_ID if note["object"] == BACKGROUND else note["object"]
-            lines.append(Stroke(number, np.array(note["points"], np.float64), note["width"]))
-    drawing, _ = clip(Drawing(labels.shape, lines))
-    count = max(drawing.num_objects(), 1)
-    if lines and np.array_equal(from_disk(rasterize(drawing, count, 1), count), labels):
-        return drawing
-    return trace(labels, int(labels[labels < BACKGROUND].max(initial=0)))

@@ -24,13 +24,14 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rhmnet.bounds import short
 from rhmnet.errors import InputError, shown
-from rhmnet.tools.canvas.open_video import OpenVideo, Stale
+from rhmnet.tools.canvas.open_video import OpenVideo
 from rhmnet.tools.canvas.request_guard import (
     LONGEST_NAME,
     MOST_IMPORT,
     PROTOCOL,
     Guard,
     Refused,
+    Stale,
     Tabs,
     number_in,
     read_body,

@@ -77,6 +77,14 @@ class EditedStrokes:
             return list(self._log)
 
     @property
+    def last_frame(self) -> int | None:
+        """The frame that the last edit, or what it undid or did again, concerns; None: several."""
+        with self.lock:
+            undone = bool(self._log) and self._log[-1]["edit"] == "undo"
+            edits = self._undone if undone else self._applied
+            return edits[-1].get("frame") if edits else None
+
+    @property
     def can_undo(self) -> bool:
         return bool(self._applied)
 

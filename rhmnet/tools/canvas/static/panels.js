@@ -197,6 +197,16 @@ export function begin() {
   });
 }
 
+function showSettings() {
+  const { settings, size: [height, width], fps, folder } = state.project;
+  let network = "is being loaded";
+  if (settings) {
+    const [h, w] = settings.size;
+    network = `${settings.network}, at ${w}×${h} on ${settings.device} in ${settings.precision}`;
+  }
+  element("settings").textContent = `${width}×${height}, ${fps.toFixed(2)} frames/s. Network: ${network}. Kept in ${folder}.`;
+}
+
 on("tool style project", () => state.project && (showTools(), keep()));
 on("saved editor project frame strokes", showHistory);
 on("project progress strokes", showProgress);
@@ -205,11 +215,14 @@ on("project", () => {
   showExports();
   if (!state.project) return;
   element("name").textContent = state.project.name;
-  const { network, size, device, precision } = state.project.settings;
-  const [height, width] = state.project.size;
-  element("settings").textContent = `${width}×${height}, ${state.project.fps.toFixed(2)} frames/s. Network: ${network}, at ${size[1]}×${size[0]} on ${device} in ${precision}. Kept in ${state.project.folder}.`;
+  showSettings();
   element("kind-coco").disabled = !state.project.can_coco;
   if (state.project.note) say(state.project.note);
+});
+on("server-settings", ({ settings }) => {
+  if (!state.project) return;
+  state.project.settings = settings;
+  showSettings();
 });
 on("server-export", (job) => {
   const at = state.exports.findIndex((one) => one.id === job.id);
