@@ -29,7 +29,7 @@ from rhmnet.losses import Criterion
 from rhmnet.model import build_model
 from rhmnet.runtime import run_command
 from rhmnet.runtime.processes import parallel, seed_everything
-from rhmnet.training.engine import ClipLosses, Run, build_optimizer, prepare
+from rhmnet.training import ClipLosses, Run, build_optimizer, prepare
 from rhmnet.training.run import Options, Training, Validate, find_origin, joined, parse_options
 
 STAGE, CONFIG = "video", "video_training"  # all that the two training scripts differ in

@@ -40,7 +40,7 @@ from rhmnet.model import build_model
 from rhmnet.runtime import CommandParser, run_command, whole
 from rhmnet.runtime.processes import choose_device
 from rhmnet.structures import REDRAW_REASONS, Clip
-from rhmnet.training.engine import ClipLosses, build_optimizer, prepare, to_device
+from rhmnet.training import ClipLosses, build_optimizer, prepare, to_device
 
 
 def main() -> None:

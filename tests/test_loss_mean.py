@@ -25,7 +25,7 @@ from rhmnet.losses import Criterion
 from rhmnet.model import build_model
 from rhmnet.runtime.processes import Processes, seed_everything
 from rhmnet.structures import Clip, ClipPrediction
-from rhmnet.training.engine import ClipLosses, shared_normalizers
+from rhmnet.training import ClipLosses, shared_normalizers
 from rhmnet.training.run import Options
 
 

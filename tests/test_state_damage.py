@@ -14,7 +14,7 @@ from torch.amp import GradScaler
 
 from rhmnet.errors import InputError
 from rhmnet.runtime.processes import join_processes
-from rhmnet.training.engine import Run, build_optimizer
+from rhmnet.training import Run, build_optimizer
 from rhmnet.training.state import choose_state, read_state, restore_state, save_state
 
 

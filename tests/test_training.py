@@ -34,7 +34,7 @@ from rhmnet.runtime.processes import (
     untouched_random_state,
 )
 from rhmnet.structures import Clip
-from rhmnet.training.engine import (
+from rhmnet.training import (
     ClipLosses,
     build_optimizer,
     learning_rate,
@@ -219,7 +219,7 @@ def test_weights_that_are_not_finite_are_never_written(
     def infinite_rate(config: TrainConfig, iteration: int, per_epoch: int) -> float:
         return math.inf if iteration == 1 else 1e-4
 
-    monkeypatch.setattr("rhmnet.training.engine.learning_rate", infinite_rate)
+    monkeypatch.setattr("rhmnet.training.learning_rate", infinite_rate)
     options = tiny_options(tmp_path, tiny_config())
     with pytest.raises(InputError, match="iteration 2: weights are not finite"):
         train_tiny(options)

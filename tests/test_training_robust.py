@@ -30,7 +30,7 @@ from rhmnet.errors import InputError
 from rhmnet.files import concurrency
 from rhmnet.files.concurrency import alone_in
 from rhmnet.runtime import StopRequest
-from rhmnet.training.engine import FiniteWatch
+from rhmnet.training import FiniteWatch
 from rhmnet.training.run import Options
 from rhmnet.training.state import find_newest
 

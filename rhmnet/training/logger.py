@@ -27,7 +27,7 @@ from rhmnet.structures import REDRAW_REASONS, Clip
 from rhmnet.visualize import contact_sheet, draw_scribble, overlay
 
 if TYPE_CHECKING:
-    from rhmnet.training.engine import Run
+    from rhmnet.training import Run
 
 T = TypeVar("T")
 _EVENTS = "events.out.tfevents.*"

@@ -38,7 +38,7 @@ from rhmnet.runtime.processes import (
 )
 from rhmnet.state_dict import resize_positions
 from rhmnet.structures import Clip
-from rhmnet.training.engine import Hooks, Run, train_one_epoch
+from rhmnet.training import Hooks, Run, train_one_epoch
 from rhmnet.training.logger import RunLogger, draw_clip
 from rhmnet.training.state import (
     choose_state,

@@ -38,7 +38,7 @@ from rhmnet.runtime.processes import (
     set_random_state,
 )
 from rhmnet.state_dict import fitting_weights, not_finite, optimizer_misfit
-from rhmnet.training.engine import Run, build_optimizer
+from rhmnet.training import Run, build_optimizer
 from rhmnet.training.logger import Meter
 
 _TRAIN_FIELDS_FREE_TO_CHANGE = {
