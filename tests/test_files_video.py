@@ -22,7 +22,7 @@ from segment_videos import begin_at, number_of, numbered, turn, vary_rate, write
 
 from rhmnet.errors import InputError
 from rhmnet.files import source as source_module
-from rhmnet.files import video_file
+from rhmnet.files import video_place
 from rhmnet.files.source import Source
 
 SIZE = (96, 128)
@@ -161,16 +161,19 @@ def test_a_seek_that_gives_other_pixels_is_not_taken(
     wanted = in_order(path)
     source = Source(path)
     assert len(source) == len(wanted)
-    retrieve, spoilt = source.reader._retrieve, []
+    grab, spoilt = video_place.Place.grab, []
 
     def spoil(place):
-        image = retrieve(place)
-        if not place.in_order:
+        there = grab(place)
+        if there and not place.in_order:
             spoilt.append(place.index)
-            image[:8, :8] ^= 1
-        return image
+            plane = place._frame.planes[0]
+            pixels = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size).copy()
+            pixels[:8, :8] ^= 1
+            plane.update(pixels.tobytes())
+        return there
 
-    monkeypatch.setattr(source.reader, "_retrieve", spoil)
+    monkeypatch.setattr(video_place.Place, "grab", spoil)
     for index in (60, 45, 70):
         np.testing.assert_array_equal(source.frame(index), wanted[index])
     assert len(spoilt) >= 3
@@ -181,8 +184,8 @@ def test_frames_before_the_end_is_known_are_read_once(
 ) -> None:
     source = Source(write_video(tmp_path / "v.mp4", 80))
     grabs = []
-    grab = video_file._Place.grab
-    monkeypatch.setattr(video_file._Place, "grab", lambda place: grabs.append(0) or grab(place))
+    grab = video_place.Place.grab
+    monkeypatch.setattr(video_place.Place, "grab", lambda place: grabs.append(0) or grab(place))
     for index in (5, 40, 79):
         assert number_of(source.frame(index)) == index
     assert len(grabs) == 80  # each goes on from the one before

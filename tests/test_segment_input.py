@@ -15,7 +15,7 @@ from rhmnet.errors import InputError
 from rhmnet.files import source as source_module
 from rhmnet.files.images import read_image
 from rhmnet.files.source import Source
-from rhmnet.files.video_file import _Place
+from rhmnet.files.video_place import Place
 from rhmnet.inputs import resize_strokes
 from rhmnet.tools.segment.stroke_files import StrokeFileOptions, describe, read_strokes
 
@@ -117,9 +117,9 @@ def test_seeks_that_land_elsewhere_do_no_harm(
     monkeypatch.setattr(source_module, "_CHUNK_BYTES", 0)
     source = Source(write_video(tmp_path / "v.mp4", 60))
     assert source.count_exactly() == 60
-    seek, (begin, *_, end) = _Place.seek, source.reader._times
+    seek, (begin, *_, end) = Place.seek, source.reader._times
     for wrong in (lambda time: begin, lambda time: end, lambda time: (time + end) // 2):
-        monkeypatch.setattr(_Place, "seek", lambda place, time, to=wrong: seek(place, to(time)))
+        monkeypatch.setattr(Place, "seek", lambda place, time, to=wrong: seek(place, to(time)))
         assert numbers(source, 59, backward=True) == list(range(59, -1, -1))
     source.reader._times_tell = False  # as in a file without times
     assert numbers(source, 59, backward=True) == list(range(59, -1, -1))
