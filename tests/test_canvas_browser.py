@@ -39,7 +39,7 @@ if not REQUIRED:
         pytest.importorskip(library)
 
 PICTURE = ROOT / "docs" / "canvas.png"
-VIDEOS = ("equal", "zoom", "erase", "correct", "tabs", "touch", "look", "objects", "led")
+VIDEOS = ("equal", "zoom", "erase", "correct", "tabs", "touch", "look", "objects", "led", "wide")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,8 @@ def browser() -> Iterator[Any]:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One server with a video for each test, and the small network that comes with the project."""
     folder = tmp_path_factory.mktemp("canvas")
-    videos = [write_scene(folder / "videos" / name, 1 + (name == "equal")) for name in VIDEOS]
+    times = {"equal": 2, "wide": 20}
+    videos = [write_scene(folder / "videos" / name, times.get(name, 1)) for name in VIDEOS]
     videos.append(folder / "videos" / "long.mp4")
     long = cv2.VideoWriter(str(videos[-1]), cv2.VideoWriter_fourcc(*"mp4v"), 30, (48, 32))
     for index in range(10_000):
@@ -146,6 +147,24 @@ def test_the_same_stroke_is_the_same_map_at_any_zoom(
         assert hand.view()["scale"] == scale  # zoom survives frames and undo
         maps.append(strokes(served, frame))
     assert maps[0].any() and all(np.array_equal(maps[0], other) for other in maps)
+
+
+def test_a_large_frame_is_asked_for_as_wide_as_it_is_shown_and_stays_there(
+    served: Served, tab: Callable[..., Any]
+) -> None:
+    page, asked = tab(), []
+    page.on("request", lambda one: asked.append(one.url))
+    hand = Hand(page, served.link).open("wide")
+    assert any("frames/0?w=960" in one for one in asked)
+    while hand.view()["scale"] < 1:
+        hand.press("+")
+    hand.until(lambda: any("frames/0?" in one and "w=" not in one for one in asked))
+    # more frames than the page keeps: the one that is shown is not among those that go
+    all_of_them = "Promise.all([1, 2, 3, 4, 5, 6, 7, 8, 9].map(m.frame))"
+    page.evaluate(f"async () => {{ const m = await import('/pictures.js'); await {all_of_them}; }}")
+    hand.press("f")
+    hand.until(lambda: hand.view()["scale"] < 1)
+    page.wait_for_timeout(100)  # a picture that is gone would fail here, see Watched
 
 
 def test_the_browser_is_led_to_the_page_and_need_not_keep_anything(

@@ -35,10 +35,13 @@ from canvas_server import (
     write_frames,
     write_network,
 )
+from segment_videos import number_of, write_video
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from rhmnet.errors import InputError
+from rhmnet.files import source, video_place
+from rhmnet.tools.canvas import pictures
 from rhmnet.tools.canvas.request_guard import MOST_IMPORT, MOST_JSON
 from rhmnet.tools.scribbles import Drawing, Stroke, rasterize
 from rhmnet.tools.segment.segment_command import main as segment
@@ -356,6 +359,29 @@ def test_large_frames_are_shrunk_to_few_widths(network: Path, tmp_path: Path) ->
             assert picture.size == (given, round(400 * given / 1000))
 
 
+def test_a_frame_that_takes_long_to_reach_comes_as_a_draft_first(
+    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "_SLOW_PIXELS", (5 + pictures._OTHERS) * HEIGHT * WIDTH)
+    monkeypatch.setattr(source, "_CACHE_BYTES", 0)
+    with canvas([write_video(tmp_path / "v.mp4", 12)], network) as one:
+        for path, drafted in (
+            ("9?soon=1", True),
+            ("9", False),
+            ("9?soon=1", False),
+            ("5?soon=1", 0),
+        ):
+            answer = one.get(f"/api/frames/{path}")
+            assert ("x-draft" in answer.headers) == drafted, path
+            assert ("immutable" in answer.headers["cache-control"]) != drafted, path
+            assert number_of(np.array(Image.open(io.BytesIO(answer.body)))) == int(path[0])
+        one.get("/api/frames/8")  # backwards: those before it are made in one go
+        monkeypatch.setattr(video_place.Place, "grab", lambda place: pytest.fail("decoded again"))
+        for index in (7, 6, 5, 4, 3, 2, 1, 0):
+            picture = np.array(Image.open(io.BytesIO(one.get(f"/api/frames/{index}").body)))
+            assert number_of(picture) == index
+
+
 def test_a_stroke_is_drawn_as_every_stroke_file(fresh: Canvas) -> None:
     done = fresh.stroke(3, 2, *LINE, width=5)
     assert done["revision"] == 1 and done["can_undo"] and not done["can_redo"]
@@ -435,6 +461,12 @@ def test_masks_come_by_number_and_state(fresh: Canvas) -> None:
         )
         path = fresh.video.folder / "masks" / f"{fresh.video.source.frame_name(index)}.png"
         assert answer.body == path.read_bytes()
+        runs = fresh.get(f"/api/masks/{index}?form=runs")
+        assert runs.headers["x-size"] == f"{WIDTH} {HEIGHT}"
+        ends, of = np.split(np.frombuffer(runs.body, np.uint8), [len(runs.body) // 5 * 4])
+        lengths = np.diff(ends.view("<u4"), prepend=0)
+        assert lengths.all() and (np.diff(of.astype(int)) != 0).all()
+        assert np.array_equal(of.repeat(lengths).reshape(HEIGHT, WIDTH), labels_of(answer.body))
     assert "immutable" not in fresh.get("/api/masks/5?rev=other").headers["cache-control"]
     table = fresh.get("/api/reliability").json
     assert table["frames"] == FRAMES and len(table["objects"]["1"]["doubt"]) == FRAMES

@@ -29,10 +29,11 @@ from tqdm import tqdm
 
 import rhmnet
 from rhmnet.errors import InputError, say, shown
-from rhmnet.files.source import Source, find_videos
+from rhmnet.files.source import find_videos
 from rhmnet.labels import davis_palette
 from rhmnet.runtime import CommandParser, StopRequest, whole
 from rhmnet.tools.canvas.open_video import OpenVideo
+from rhmnet.tools.canvas.pictures import Pictures
 from rhmnet.tools.canvas.request_guard import Tabs, new_token, shown_in_browser
 from rhmnet.tools.canvas.web_api import WebApi
 from rhmnet.tools.segment import Session
@@ -98,12 +99,12 @@ class Workspace:
         with self._opening:
             if self.video is not None and self.video.number == number:
                 return
-            source = Source(str(self.paths[number]))
+            pictures = Pictures(str(self.paths[number]))
             folder = self.folder_of(number)
-            session = Session(source, folder=folder)
+            session = Session(pictures.source, folder=folder)
             if self.video is not None:  # not before the next one has turned out to be usable
                 self.video.close()
-            self.video = OpenVideo(number, session, self.network, self._tabs.publish)
+            self.video = OpenVideo(number, session, pictures, self.network, self._tabs.publish)
         self._tabs.publish({"type": "opened", "video": number})
 
     def close(self) -> None:

@@ -25,15 +25,10 @@ import numpy as np
 from rhmnet.bounds import short
 from rhmnet.errors import InputError, shown
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS
+from rhmnet.tools.canvas.pictures import Pictures
 from rhmnet.tools.canvas.request_guard import Stale
-from rhmnet.tools.canvas.transfers import (
-    Exports,
-    Pictures,
-    Views,
-    apply_edit,
-    palette_png,
-)
-from rhmnet.tools.segment import Mask, Session
+from rhmnet.tools.canvas.transfers import Exports, Views, apply_edit
+from rhmnet.tools.segment import Session
 
 if TYPE_CHECKING:
     from rhmnet.tools.canvas import CanvasNetwork
@@ -48,12 +43,17 @@ class OpenVideo:
     """One video with its project. All but the thread's own work may be called from any thread."""
 
     def __init__(
-        self, number: int, session: Session, network: Future[CanvasNetwork], publish: Publish
+        self,
+        number: int,
+        session: Session,
+        pictures: Pictures,
+        network: Future[CanvasNetwork],
+        publish: Publish,
     ) -> None:
         """network: is loaded meanwhile; until then nothing is computed."""
         self.number, self.session, self.source = number, session, session.source
         self.folder, self._network = session.folder, network
-        self.frames, self.pictures = len(self.source), Pictures(self.source)
+        self.frames, self.pictures = len(self.source), pictures
         self.running = False
         self._publish = publish
         self._boot, self._count = f"b{secrets.token_hex(3)}", itertools.count(1)
@@ -137,18 +137,9 @@ class OpenVideo:
         told = {"running": self.running, "done": done, "left": left, "states": states}
         return {**told, "rate": rate, "seconds_left": left / rate if rate else None}
 
-    def mask_png(self, frame: int, width: int | None) -> tuple[Mask, bytes | None]:
-        """The newest mask of a frame, and its picture where there is one."""
-        mask = self.session.mask(frame)
-        return mask, None if mask.labels is None else palette_png(mask.labels, width)
-
     def tag(self, frame: int) -> str:
         """Another one whenever the frame's mask changed."""
         return self._tags.get(frame, self._boot)
-
-    def strokes_png(self, frame: int) -> bytes:
-        """The strokes of a frame as labels: 0 none, 1..N, 255 background."""
-        return palette_png(self.session.strokes_on(frame))
 
     def tags(self, first: int, last: int) -> dict[str, Any]:
         """Tags of masks that changed since this start; all others have the default one."""

@@ -1,4 +1,4 @@
-"""What goes out and comes in: frames, masks, strokes and results, as files know them."""
+"""Edits of the page taken apart; what goes out and comes in, as files know it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ import tempfile
 import threading
 import traceback
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from rhmnet.bounds import Range, short
 from rhmnet.errors import InputError, shown
-from rhmnet.files.images import mask_bytes, write_mask
+from rhmnet.files.images import write_mask
 from rhmnet.files.reading import read_json
 from rhmnet.files.source import Source
 from rhmnet.files.writing import new_file, write_bytes, write_json
@@ -37,9 +35,6 @@ if TYPE_CHECKING:
 VIEW = "canvas_view.json"
 """In a project's folder: what is hidden and locked."""
 _PLAIN_VIEW = {"locked": False, "hidden": False}
-WIDTHS = (320, 480, 640, 960, 1280, 1920, 2560, 3840)  # of shrunk pictures: few, to find again
-_JPEG_QUALITY = 90
-_KEPT_BYTES = 96 * 2**20  # of JPEGs
 _WIDTH = Range(0.1, 10_000)
 _STROKE_KINDS = {"strokes", "davis"}
 KINDS = ("masks", "mp4", "webm", "objects", "cutouts", "coco", "summary", *sorted(_STROKE_KINDS))
@@ -82,41 +77,6 @@ class Views:
     def locked(self) -> list[int]:
         """The objects whose strokes stay as they are."""
         return [number for number, view in self._views.items() if view["locked"]]
-
-
-class Pictures:
-    """Frames as JPEG, by number; the latest are kept. Any thread."""
-
-    def __init__(self, source: Source) -> None:
-        self._source, self._lock = source, threading.Lock()
-        self._kept: OrderedDict[tuple[int, int], bytes] = OrderedDict()
-        self._bytes = 0
-
-    def jpeg(self, frame: int, width: int | None) -> bytes:
-        """A frame, about `width` pixels wide (the next of WIDTHS) at most; None: its own size."""
-        width = _shown_width(self._source.size[1], width)
-        with self._lock:
-            if (frame, width) in self._kept:
-                self._kept.move_to_end((frame, width))
-                return self._kept[frame, width]
-        image = _resized(self._source.frame(frame), width, cv2.INTER_AREA)
-        options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-        done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
-        if not done:
-            raise InputError(f"frame {frame}: OpenCV cannot encode it as JPEG; report the video")
-        with self._lock:
-            if (frame, width) not in self._kept:
-                self._kept[frame, width] = data.tobytes()
-                self._bytes += len(data)
-            while self._bytes > _KEPT_BYTES and len(self._kept) > 1:
-                self._bytes -= len(self._kept.popitem(last=False)[1])
-        return data.tobytes()
-
-
-def palette_png(labels: np.ndarray, width: int | None = None) -> bytes:
-    """uint8 [H, W] as PNG, the bytes that masks have on disk; width: as in `Pictures.jpeg`."""
-    width = _shown_width(labels.shape[1], width)
-    return bytes(mask_bytes(_resized(labels, width, cv2.INTER_NEAREST)))
 
 
 def apply_edit(
@@ -198,20 +158,6 @@ def _frame(operation: dict[str, Any], session: Session) -> int:
     return frame
 
 
-def _shown_width(own: int, wanted: int | None) -> int:
-    """The width that a picture is sent with: the next of WIDTHS, but not above its own."""
-    if wanted is None:
-        return own
-    return min(own, next((width for width in WIDTHS if width >= wanted), own))
-
-
-def _resized(image: np.ndarray, width: int, how: int) -> np.ndarray:
-    if width == image.shape[1]:
-        return image
-    height = max(1, round(image.shape[0] * width / image.shape[1]))
-    return cv2.resize(image, (width, height), interpolation=how)
-
-
 def read_import(data: bytes, kind: str | None, frame: int, source: Source) -> Strokes:
     """Read a file's bytes: `map`, a label map or painted picture for `frame`; `json`, DAVIS JSON.
 
@@ -229,6 +175,28 @@ def read_import(data: bytes, kind: str | None, frame: int, source: Source) -> St
             return read_strokes([path], source, options)
         except InputError as error:
             raise InputError(str(error).replace(str(path), "the file")) from None
+
+
+def listed(table: np.ndarray, numbers: list[int]) -> dict[int, dict[str, list[int | None]]]:
+    """What is told of each object, a value a frame: area in pixels, all else in percent.
+
+    table: [T, 3, O] as of `Session.statistics`. numbers: the O objects'.
+    """
+    told = {}
+    for column, number in enumerate(numbers):
+        area, probability, reliability = table[:, :, column].T
+        told[number] = {
+            "area": _whole(area, 1),
+            "probability": _whole(probability, 100),
+            "reliability": _whole(reliability, 100),
+            "doubt": _whole(1 - (probability + reliability) / 2, 100),
+        }
+    return told
+
+
+def _whole(values: np.ndarray, scale: int) -> list[int | None]:
+    """Whole numbers for JSON, None where there is none."""
+    return [None if np.isnan(value) else round(scale * value) for value in values.tolist()]
 
 
 class Exports:

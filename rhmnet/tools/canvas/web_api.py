@@ -25,6 +25,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from rhmnet.bounds import short
 from rhmnet.errors import InputError, shown
 from rhmnet.tools.canvas.open_video import OpenVideo
+from rhmnet.tools.canvas.pictures import palette_png, runs_of
 from rhmnet.tools.canvas.request_guard import (
     LONGEST_NAME,
     MOST_IMPORT,
@@ -38,7 +39,7 @@ from rhmnet.tools.canvas.request_guard import (
     read_json_body,
     word_in,
 )
-from rhmnet.tools.canvas.transfers import read_import
+from rhmnet.tools.canvas.transfers import listed, read_import
 
 if TYPE_CHECKING:
     from rhmnet.tools.canvas import Workspace
@@ -110,25 +111,26 @@ class WebApi:
 
     async def _frame(self, request: Request) -> Response:
         video, frame = self._video_frame(request)
-        width = number_in(request.query_params.get("w"), "w", 1, 1 << 16)
-        data = await run_in_threadpool(video.pictures.jpeg, frame, width)
-        return Response(data, media_type="image/jpeg", headers=_FOR_EVER)
+        soon = request.query_params.get("soon") == "1"
+        jpeg, width = video.pictures.jpeg, _width(request)
+        data, draft = await run_in_threadpool(jpeg, frame, width, soon)
+        headers = {"X-Draft": "1"} if draft else _FOR_EVER
+        return Response(data, media_type="image/jpeg", headers=headers)
 
     async def _mask(self, request: Request) -> Response:
         video, frame = self._video_frame(request)
-        width = number_in(request.query_params.get("w"), "w", 1, 1 << 16)
-        mask, png = await run_in_threadpool(video.mask_png, frame, width)
-        if png is None:
+        mask = await run_in_threadpool(video.session.mask, frame)
+        if mask.labels is None:
             return Response(status_code=204, headers={"X-State": mask.state})  # none so far
         tag = video.tag(frame)
         headers = {"X-State": mask.state, "X-Rev": tag}
         if request.query_params.get("rev") == tag:
             headers |= _FOR_EVER
-        return Response(png, media_type="image/png", headers=headers)
+        return await _labels(request, mask.labels, headers)
 
     async def _strokes(self, request: Request) -> Response:
         video, frame = self._video_frame(request)
-        return Response(await run_in_threadpool(video.strokes_png, frame), media_type="image/png")
+        return await _labels(request, await run_in_threadpool(video.session.strokes_on, frame), {})
 
     # what is known
 
@@ -148,7 +150,7 @@ class WebApi:
 
     async def _reliability(self, request: Request) -> Response:
         video = self._workspace.opened()
-        told = await run_in_threadpool(lambda: _listed(*video.session.statistics()))
+        told = await run_in_threadpool(lambda: listed(*video.session.statistics()))
         return JSONResponse({"frames": video.frames, "objects": told})
 
     # changes
@@ -295,6 +297,20 @@ class WebApi:
         return video, frame
 
 
+def _width(request: Request) -> int | None:
+    return number_in(request.query_params.get("w"), "w", 1, 1 << 16)
+
+
+async def _labels(request: Request, labels: np.ndarray, headers: dict[str, str]) -> Response:
+    """A label map as wide as it was asked for: a PNG, or `form=runs`, see `runs_of`."""
+    if request.query_params.get("form") != "runs":
+        data = await run_in_threadpool(palette_png, labels, _width(request))
+        return Response(data, media_type="image/png", headers=headers)
+    data, (width, height) = await run_in_threadpool(runs_of, labels, _width(request))
+    headers = {**headers, "X-Size": f"{width} {height}"}
+    return Response(data, media_type="application/octet-stream", headers=headers)
+
+
 @functools.cache
 def _page_files() -> dict[str, bytes]:
     """The page's own files, by name: nothing else is ever sent."""
@@ -304,28 +320,6 @@ def _page_files() -> dict[str, bytes]:
         for path in folder.iterdir()
         if path.name[path.name.rfind(".") :] in _KINDS
     }
-
-
-def _listed(table: np.ndarray, numbers: list[int]) -> dict[int, dict[str, list[int | None]]]:
-    """What is told of each object, a value a frame: area in pixels, all else in percent.
-
-    table: [T, 3, O] as of `Session.statistics`. numbers: the O objects'.
-    """
-    told = {}
-    for column, number in enumerate(numbers):
-        area, probability, reliability = table[:, :, column].T
-        told[number] = {
-            "area": _whole(area, 1),
-            "probability": _whole(probability, 100),
-            "reliability": _whole(reliability, 100),
-            "doubt": _whole(1 - (probability + reliability) / 2, 100),
-        }
-    return told
-
-
-def _whole(values: np.ndarray, scale: int) -> list[int | None]:
-    """Whole numbers for JSON, None where there is none."""
-    return [None if np.isnan(value) else round(scale * value) for value in values.tolist()]
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -14,6 +14,7 @@ class Kept {
     this.forget = forget;
     this.entries = new Map();
     this.sum = 0;
+    this.pinned = null; // a value that stays whatever comes
   }
 
   get(key, make, cost) {
@@ -27,18 +28,19 @@ class Kept {
     this.entries.set(key, entry);
     entry.promise.then(
       (value) => {
+        if (this.entries.get(key) !== entry) return; // all was forgotten meanwhile
         entry.value = value;
         entry.cost = cost(value);
         this.sum += entry.cost;
         for (const [old, one] of this.entries) {
           if (this.sum <= this.most || one === entry) break;
-          if (one.value === null) continue;
+          if (one.value === null || one.value === this.pinned) continue;
           this.entries.delete(old);
           this.sum -= one.cost;
           this.forget(one.value);
         }
       },
-      () => this.entries.delete(key),
+      () => this.entries.get(key) === entry && this.entries.delete(key),
     );
     return entry.promise;
   }
@@ -59,35 +61,69 @@ const masks = new Kept(MOST_MASKS);
 const strokes = new Kept(MOST_MASKS);
 let width = 640; // that frames are asked for
 
-// Ask for frames of at least so many pixels' width from now on.
+// Ask for frames of at least so many pixels' width from now on; whether that is another one.
 export function wantWidth(pixels) {
   const own = state.project.size[1];
   const wanted = WIDTHS.find((one) => one >= pixels) ?? own;
   const next = wanted >= own ? own : wanted;
-  if (next > width || next < width / 2) width = next;
+  const changes = next > width || next < width / 2;
+  if (changes) width = next;
+  return changes;
 }
 
 const query = (values) => new URLSearchParams(values).toString();
 const shrunk = () => (width < state.project.size[1] ? { w: width } : {});
 
-async function bitmapOf(path) {
-  const blob = await (await request(path)).blob();
-  return createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+async function bitmapOf(answer) {
+  return createImageBitmap(await answer.blob(), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
 }
+
+const keyOf = (number) => `${number}/${width}`;
+const area = (bitmap) => bitmap.width * bitmap.height;
 
 export function frame(number) {
-  const key = `${number}/${width}`;
-  return frames.get(key, () => bitmapOf(`/api/frames/${number}?${query(shrunk())}`), (one) => one.width * one.height);
+  return frames.get(keyOf(number), async () => bitmapOf(await request(`/api/frames/${number}?${query(shrunk())}`)), area);
 }
 
-export const frameNow = (number) => frames.now(`${number}/${width}`);
+export const frameNow = (number) => frames.now(keyOf(number));
 
-// The frames that are likely to be looked at next.
-export function readAhead(number, step = 1) {
-  for (let i = 1; i <= 4; i += 1) {
-    const one = number + i * step;
-    if (one >= 0 && one < state.project.frames) frame(one).catch(() => {});
+// A frame at once: where it takes the server long to reach, a draft, {bitmap, draft}.
+export async function frameSoon(number) {
+  const [key, pause] = [keyOf(number), new Promise((done) => setTimeout(done, 100))];
+  if (frames.entries.has(key)) await Promise.race([frame(number), pause]); // asked for, and it may be just here
+  const now = frames.now(key);
+  if (now) return { bitmap: now, draft: false };
+  const answer = await request(`/api/frames/${number}?${query({ ...shrunk(), soon: 1 })}`);
+  const bitmap = await bitmapOf(answer);
+  if (answer.headers.has("X-Draft")) return { bitmap, draft: true };
+  return { bitmap: await frames.get(key, async () => bitmap, area), draft: false };
+}
+
+// What is shown is not forgotten, however large it is.
+export const pin = (bitmap) => (frames.pinned = bitmap);
+
+let ahead = null; // {number, step}: the frame from which to read ahead
+let reading = false;
+
+// Fetch the frames that are likely to be looked at next, one after the other: the server decodes in order.
+export async function readAhead(number, step) {
+  ahead = { number, step };
+  if (reading) return;
+  reading = true;
+  try {
+    for (let next = wantedNext(); next !== undefined; next = wantedNext()) await frame(next);
+  } catch {
+    // the server is away; what is looked at is asked for again when it is back
   }
+  reading = false;
+}
+
+function wantedNext() {
+  if (!state.project) return undefined;
+  const room = Math.floor(MOST_PIXELS / 2 / area(frames.pinned ?? { width, height: width }));
+  const { number, step } = ahead;
+  const wanted = [1, 2, 3, 4].slice(0, Math.max(1, room)).map((i) => number + i * step);
+  return wanted.find((one) => one >= 0 && one < state.project.frames && !frames.entries.has(keyOf(one)));
 }
 
 export const tagOf = (number) => state.tags.get(number) ?? state.project.default_tag;
@@ -95,44 +131,28 @@ export const tagOf = (number) => state.tags.get(number) ?? state.project.default
 // The labels of a frame's mask: {labels: Uint8Array, width, height, state}, or null for none yet.
 export function mask(number) {
   const tag = tagOf(number);
-  return masks.get(`${number}/${tag}/${width}`, () => labelsOf(`/api/masks/${number}?${query({ rev: tag, ...shrunk() })}`), () => 1);
+  return masks.get(`${number}/${tag}/${width}`, () => labelsOf(`/api/masks/${number}?${query({ rev: tag, form: "runs", ...shrunk() })}`), () => 1);
 }
 
 // The labels of a frame's strokes, 255 the background.
 export function strokeMap(number) {
   const rev = state.project.revision;
-  return strokes.get(`${number}/${rev}`, () => labelsOf(`/api/strokes/${number}?rev=${rev}`), () => 1);
+  return strokes.get(`${number}/${rev}`, () => labelsOf(`/api/strokes/${number}?${query({ rev, form: "runs" })}`), () => 1);
 }
 
+// A label map comes as runs, pixels of one label: where each ends, then the label of each.
 async function labelsOf(path) {
   const answer = await request(path);
   if (answer.status === 204) return { labels: null };
-  const blob = await answer.blob();
-  const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
-  const { width, height } = bitmap;
-  const canvas = new OffscreenCanvas(width, height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(bitmap, 0, 0);
-  bitmap.close();
-  const pixels = new Uint32Array(context.getImageData(0, 0, width, height).data.buffer);
-  const numbers = numberOf();
-  const labels = new Uint8Array(pixels.length);
-  let last = pixels[0];
-  let label = numbers.get(last) ?? 0;
-  for (let i = 0; i < pixels.length; i += 1) {
-    if (pixels[i] !== last) {
-      last = pixels[i];
-      label = numbers.get(last) ?? 0;
-    }
-    labels[i] = label;
+  const [wide, height] = answer.headers.get("X-Size").split(" ").map(Number);
+  const data = await answer.arrayBuffer();
+  const ends = new Uint32Array(data, 0, data.byteLength / 5);
+  const of = new Uint8Array(data, ends.byteLength);
+  const labels = new Uint8Array(wide * height);
+  for (let i = 0, begin = 0; i < ends.length; begin = ends[i], i += 1) {
+    if (of[i]) labels.fill(of[i], begin, ends[i]);
   }
-  return { labels, width, height, state: answer.headers.get("X-State") };
-}
-
-let numbers = null;
-function numberOf() {
-  numbers ??= new Map(state.palette.map(([r, g, b], label) => [(255 << 24 | b << 16 | g << 8 | r) >>> 0, label]));
-  return numbers;
+  return { labels, width: wide, height, state: answer.headers.get("X-State") };
 }
 
 // A canvas of labels in colours. fill: opacity, 0 to 1; outline: draw where a label ends;
@@ -198,5 +218,5 @@ on("project", () => {
   frames.clear();
   masks.clear();
   strokes.clear();
-  numbers = null;
+  frames.pinned = null;
 });

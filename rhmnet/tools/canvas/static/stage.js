@@ -8,10 +8,14 @@ const stage = element("stage");
 const canvas = element("picture");
 const context = canvas.getContext("2d");
 const MOST_ZOOM = 40;
+const REST = 120; // ms that a draft or a zoom stands before the frame is asked for anew
 
 export const view = { scale: 1, x: 0, y: 0, fitted: true }; // CSS pixels a video pixel; the frame's corner
 let shown = -1; // the frame that the picture shows
 let frameBitmap = null;
+let isDraft = false; // the bitmap is one
+let loading = false; // a frame is under way
+let resting = 0; // the timer of a zoom that has not come to rest
 let maskLayer = null;
 let maskPlaces = [];
 let strokeLayer = null;
@@ -63,7 +67,10 @@ export function pan(dx, dy) {
 }
 
 function changed() {
-  pictures.wantWidth(Math.min(state.project.size[1], state.project.size[1] * view.scale * devicePixelRatio));
+  if (pictures.wantWidth(state.project.size[1] * view.scale * devicePixelRatio)) {
+    clearTimeout(resting);
+    resting = setTimeout(sharpen, REST);
+  }
   element("zoom-value").textContent = `${Math.round(100 * view.scale)} %`;
   draw();
   tell("view");
@@ -168,28 +175,56 @@ function placeAdvice() {
   flag.firstElementChild.textContent = `stroke ${advice.object} here`;
 }
 
-// Bring the picture up to date with the frame that is wanted.
+// Bring the picture up to date with the frame that is wanted. One is fetched at a time: where frames
+// are wanted faster than they come, those between are left out.
 async function showFrame() {
-  const wanted = state.frame;
   if (!state.project) return;
-  let bitmap = pictures.frameNow(wanted);
+  const now = pictures.frameNow(state.frame);
+  if (now) return show(state.frame, now, false);
+  if (loading) return;
+  loading = true;
   try {
-    bitmap ??= await pictures.frame(wanted);
+    for (let tried = ""; state.project && shown !== state.frame; ) {
+      const [{ id }, wanted] = [state.project, state.frame];
+      if (tried === `${id} ${wanted}`) break;
+      tried = `${id} ${wanted}`;
+      const { bitmap, draft } = await pictures.frameSoon(wanted);
+      if (state.project?.id === id && shown !== state.frame) show(wanted, bitmap, draft);
+    }
   } catch {
-    tell("lost"); // the server is away; asked again when it is back
-    return;
+    // the server is away; asked again when it is back
   }
-  if (wanted !== state.frame || !state.project) return;
-  frameBitmap = bitmap;
-  if (shown !== wanted) {
-    maskLayer = strokeLayer = null;
-    shown = wanted;
-  }
+  loading = false;
+}
+
+function show(number, bitmap, draft, step = number < shown ? -1 : 1) {
+  if (isDraft && bitmap !== frameBitmap) frameBitmap.close();
+  [frameBitmap, isDraft] = [bitmap, draft];
+  pictures.pin(bitmap);
+  if (shown !== number) maskLayer = strokeLayer = null;
+  shown = number;
   draw();
+  if (number !== state.frame) return;
   showMask();
   showStrokes();
-  pictures.readAhead(wanted);
   tell("shown");
+  if (draft) setTimeout(sharpen, REST, step);
+  else pictures.readAhead(number, step);
+}
+
+let sharpening = false;
+
+// Have the frame as wide as it is shown, in place of a draft or after zooming, once it is looked at.
+async function sharpen(step = 1) {
+  const wanted = state.frame;
+  const { id } = state.project ?? {};
+  if (sharpening || !frameBitmap || shown !== wanted || frameBitmap === pictures.frameNow(wanted)) return;
+  sharpening = true;
+  const bitmap = await pictures.frame(wanted).catch(() => null);
+  sharpening = false;
+  if (!bitmap || state.project?.id !== id || shown !== state.frame) return;
+  if (wanted !== shown || bitmap !== pictures.frameNow(wanted)) return sharpen(step); // it is another one by now
+  show(wanted, bitmap, false, step);
 }
 
 async function showMask() {
@@ -229,6 +264,7 @@ on("project", () => {
   element("hint").textContent = "";
   shown = strokeFrame = -1;
   frameBitmap = maskLayer = strokeLayer = null;
+  isDraft = false;
   if (!state.project) return;
   view.fitted = true;
   requestAnimationFrame(() => (resize(), showFrame()));
