@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rhmnet.bounds import short
 from rhmnet.config import (
     MOST_SIDE,
     STRIDE,
@@ -32,7 +31,7 @@ from rhmnet.config import (
     to_dict,
 )
 from rhmnet.config_yaml import as_yaml
-from rhmnet.errors import InputError, say
+from rhmnet.errors import InputError, say, short
 from rhmnet.files.reading import read_torch_file
 from rhmnet.files.writing import write_torch
 from rhmnet.model import RHMNet

@@ -9,16 +9,24 @@ help and bounds stand beside their fields, and `rhmnet config` prints them.
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rhmnet.bounds import MOST_SEED, Range, check_fields, choice, flag, number, numbers, short, text
-from rhmnet.config_yaml import merge, names_of, read_overrides, read_yaml
-from rhmnet.errors import InputError
+from rhmnet.config_yaml import find_config, merge, names_of, read_overrides, read_yaml
+from rhmnet.errors import (
+    MOST_SEED,
+    InputError,
+    Range,
+    check_fields,
+    choice,
+    flag,
+    number,
+    numbers,
+    text,
+)
+from rhmnet.labels import MAX_OBJECTS
 
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -34,7 +42,6 @@ _PRETRAINED = "imagenet, none, or a torchvision state file"
 _SHARE = Range(0, 1)
 MOST_SIDE = 8192  # pixels, of frames and crops
 _CROP_SIDE = Range(STRIDE, MOST_SIDE, multiple=STRIDE)
-_MOST_OBJECTS = 253  # labels are bytes, as labels.MAX_OBJECTS says, which needs torch
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ class DataConfig:
         (384, 384), "height, width of a training clip, pixels", _CROP_SIDE, 2, 2
     )
     clip_length: int = number(3, "T, frames", 2, 1000)
-    max_objects: int = number(3, "objects drawn per clip", 1, _MOST_OBJECTS)
+    max_objects: int = number(3, "objects drawn per clip", 1, MAX_OBJECTS)
     short_side: int = number(480, "frames are resized to it before cropping, pixels", 16, MOST_SIDE)
     minimum_area: int = number(
         100, "every frame keeps more background strokes than this, pixels", 0, 10**8
@@ -222,7 +229,7 @@ class TestConfig:
     )
     compile: bool = flag(False, "torch.compile the feature extractor; the CPU needs a C++ compiler")
     objects_at_once: int = number(
-        8, "read and segmented together: more take more memory", 1, _MOST_OBJECTS
+        8, "read and segmented together: more take more memory", 1, MAX_OBJECTS
     )
     snapshot_budget: int = number(
         2 << 30,
@@ -255,7 +262,7 @@ def load_config(
     `test.*`, and of all where it states nothing of `model.*`.
     Raises InputError that names the file and the key.
     """
-    path = _find(name_or_path)
+    path = find_config(name_or_path)
     tree = read_yaml(path)
     tree = {} if tree is None else tree  # nothing but comments
     if not isinstance(tree, dict):
@@ -291,32 +298,6 @@ def to_dict(config: Config) -> dict[str, dict[str, Any]]:
         group: {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
         for group, fields in tree.items()
     }
-
-
-def _own_folder() -> Path:
-    """The configurations that come with the project: within the package where it is installed."""
-    package = Path(__file__).resolve().parent
-    installed = package / "configs"
-    return installed if installed.is_dir() else package.parent / "configs"
-
-
-def _find(name_or_path: str | Path) -> Path:
-    if not isinstance(name_or_path, (str, os.PathLike)):
-        named = f"configuration {short(name_or_path)}"
-        raise InputError(f"{named}: expected a name under configs/, or the path of a YAML file")
-    path = Path(name_or_path)
-    if path.suffix in (".yaml", ".yml"):
-        if os.path.isfile(path):
-            return path
-        raise InputError(f"configuration {path}: no such file")
-    folders = [_own_folder(), Path("configs")]
-    for folder in folders:
-        if os.path.isfile(folder / f"{path}.yaml"):
-            return folder / f"{path}.yaml"
-    names = sorted({p.stem for folder in folders for p in folder.glob("*.yaml")})
-    near = difflib.get_close_matches(str(path), names, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}"
-    raise InputError(f"configuration {str(path)!r}: not found under configs/; {hint}")
 
 
 def _validate(config: Config) -> None:

@@ -1,4 +1,4 @@
-"""Configurations as text: YAML and overrides read into groups of fields, and written out again.
+"""Configurations as text: YAML and overrides found, read into groups of fields, and written out.
 
 A file may come from anywhere: plain values are read, and nothing that grows.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import textwrap
 import types
 import typing
@@ -16,14 +17,40 @@ from typing import Any
 
 import yaml
 
-from rhmnet.bounds import short
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, short
 
 MOST_BYTES = 256 * 2**10
 _DEEPEST = 20
 _WIDTH = 100
 _UNKNOWN = ("timestamp", "binary", "omap", "pairs", "set")
 """Kinds of YAML that no field has. A date without quotes is text: a folder may be named so."""
+
+
+def _own_folder() -> Path:
+    """The configurations that come with the project: within the package where it is installed."""
+    package = Path(__file__).resolve().parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def find_config(name_or_path: str | Path) -> Path:
+    """The file of a name under configs/, or of a path. Raises InputError for neither."""
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        named = f"configuration {short(name_or_path)}"
+        raise InputError(f"{named}: expected a name under configs/, or the path of a YAML file")
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        if os.path.isfile(path):
+            return path
+        raise InputError(f"configuration {path}: no such file")
+    folders = [_own_folder(), Path("configs")]
+    for folder in folders:
+        if os.path.isfile(folder / f"{path}.yaml"):
+            return folder / f"{path}.yaml"
+    names = sorted({p.stem for folder in folders for p in folder.glob("*.yaml")})
+    near = difflib.get_close_matches(str(path), names, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}"
+    raise InputError(f"configuration {str(path)!r}: not found under configs/; {hint}")
 
 
 def read_yaml(path: Path) -> Any:

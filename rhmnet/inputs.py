@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rhmnet.bounds import check_number
 from rhmnet.config import STRIDE
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, check_number
 from rhmnet.labels import BACKGROUND, LEAST_RATIO, MAX_OBJECTS, UNLABELLED
 from rhmnet.structures import Size
 

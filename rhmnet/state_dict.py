@@ -15,9 +15,8 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rhmnet.bounds import FINITE, Several, is_whole_number
 from rhmnet.config import STRIDE, ModelConfig
-from rhmnet.errors import InputError
+from rhmnet.errors import FINITE, InputError, Several, is_whole_number
 from rhmnet.feature_extractor import FeatureExtractor
 from rhmnet.files.reading import read_torch_file
 

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rhmnet.arithmetic import one_hot, strokes_of
-from rhmnet.bounds import check_number
 from rhmnet.config import AUTO, Config, TestConfig, override
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, check_number
 from rhmnet.inputs import (
     EMPTY,
     check_image,

@@ -11,8 +11,7 @@ import rhmnet.runtime.waiting as _waiting  # noqa: F401  before torch is loaded
 
 from pathlib import Path
 
-from rhmnet.bounds import MOST_SEED
-from rhmnet.errors import say
+from rhmnet.errors import MOST_SEED, say
 from rhmnet.files.concurrency import usable_cores
 from rhmnet.runtime import MOST_WORKERS, CommandParser, run_command, whole
 from rhmnet.tools.synthetic import SIZES, write_trees

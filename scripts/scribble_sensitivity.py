@@ -34,10 +34,9 @@ import numpy as np
 import torch
 
 import rhmnet
-from rhmnet.bounds import MOST_SEED
 from rhmnet.config import STRIDE
 from rhmnet.data.davis import DAVIS, Davis, open_davis, parse_year, read_prompt
-from rhmnet.errors import InputError, say
+from rhmnet.errors import MOST_SEED, InputError, say
 from rhmnet.evaluation import reading_of, select
 from rhmnet.evaluation.benchmarks import DavisEvaluation, davis_parser, parse
 from rhmnet.evaluation.manifest import made_by

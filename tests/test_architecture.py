@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-BASE = {"errors", "labels", "arithmetic", "structures", "bounds", "config"}
+BASE = {"errors", "labels", "arithmetic", "structures", "config"}
 LEAVES = {
     "attention": {"arithmetic"},
     "feature_extractor": set(),
@@ -23,16 +23,15 @@ LEAVES = {
 }
 MAY_IMPORT = {
     "errors": set(),
-    "runtime": {"errors", "bounds", "runtime"},
+    "runtime": {"errors", "runtime"},
     "labels": set(),
     "arithmetic": {"labels"},
     "structures": {"config", "labels", "arithmetic"},
     "__main__": {"errors", "config", "config_yaml", "runtime"},
-    "bounds": {"errors"},
-    "config_yaml": {"errors", "bounds"},
-    "config": {"errors", "bounds", "config_yaml"},
+    "config_yaml": {"errors"},
+    "config": {"errors", "config_yaml", "labels"},
     **{leaf: {"labels", "structures", *extra} for leaf, extra in LEAVES.items()},
-    "state_dict": {"errors", "bounds", "config", "files", "feature_extractor"},
+    "state_dict": {"errors", "config", "files", "feature_extractor"},
     "model": BASE | set(LEAVES) | {"state_dict"},
     "accelerate": BASE | set(LEAVES) | {"accelerate", "model"},
     "inputs": BASE,

@@ -16,13 +16,12 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
 
-from rhmnet.bounds import short
 from rhmnet.checkpoint import DEFAULT_CONFIG
 from rhmnet.config import Config
 from rhmnet.data import Prompt
 from rhmnet.data.davis import DAVIS, Davis, DavisError, open_davis, read_prompt
 from rhmnet.data.youtube import YoutubeVos, read_late_prompt
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, short
 from rhmnet.evaluation import (
     ObjectScores,
     Reading,

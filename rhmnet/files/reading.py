@@ -19,8 +19,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rhmnet.bounds import short
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, short
 from rhmnet.files import check_name
 from rhmnet.files.writing import write_bytes
 

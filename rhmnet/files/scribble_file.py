@@ -16,8 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from rhmnet.bounds import check_number
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, check_number
 from rhmnet.files.decoding import (
     BMP_MAGIC,
     JPEG_MAGIC,

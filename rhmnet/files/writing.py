@@ -23,8 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rhmnet.bounds import short
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, short
 
 TEMPORARY = ".*.partial*"
 """Matches the files that are still being written."""

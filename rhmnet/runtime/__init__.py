@@ -17,8 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
-from rhmnet.bounds import Range, short
-from rhmnet.errors import InputError, laid_out, say
+from rhmnet.errors import InputError, Range, laid_out, say, short
 
 STOPPED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 """Exit codes of a run that was asked to stop, saved its state and left."""

@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from rhmnet.bounds import Range, short
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, Range, short
 
 SECONDS_TO_MEET = 300.0
 """How long a process waits for the others to start."""

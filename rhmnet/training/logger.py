@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from rhmnet.bounds import is_whole_number
-from rhmnet.errors import InputError, shown
+from rhmnet.errors import InputError, is_whole_number, shown
 from rhmnet.files.writing import add_line, make_folder, write_text
 from rhmnet.model import HEAD_STRIDE, RHMNet
 from rhmnet.runtime import missing

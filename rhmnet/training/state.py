@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from rhmnet.bounds import FINITE, is_whole_number
 from rhmnet.checkpoint import (
     best_path,
     carried_config,
@@ -28,7 +27,7 @@ from rhmnet.checkpoint import (
     states_in,
 )
 from rhmnet.config import Config, to_dict
-from rhmnet.errors import InputError
+from rhmnet.errors import FINITE, InputError, is_whole_number
 from rhmnet.files.writing import make_folder, move, remove, remove_unfinished
 from rhmnet.model import RHMNet
 from rhmnet.runtime.processes import (

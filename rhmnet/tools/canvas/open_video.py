@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rhmnet.bounds import short
-from rhmnet.errors import InputError, shown
+from rhmnet.errors import InputError, short, shown
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS
 from rhmnet.tools.canvas.pictures import Pictures
 from rhmnet.tools.canvas.request_guard import Stale

@@ -24,8 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rhmnet.bounds import short
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, short
 from rhmnet.files.reading import parse_json
 
 MOST_JSON = 2**20

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rhmnet.bounds import Range, short
-from rhmnet.errors import InputError, shown
+from rhmnet.errors import InputError, Range, short, shown
 from rhmnet.files.images import write_mask
 from rhmnet.files.reading import read_json
 from rhmnet.files.source import Source

@@ -22,8 +22,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from rhmnet.bounds import short
-from rhmnet.errors import InputError, shown
+from rhmnet.errors import InputError, short, shown
 from rhmnet.tools.canvas.open_video import OpenVideo
 from rhmnet.tools.canvas.pictures import palette_png, runs_of
 from rhmnet.tools.canvas.request_guard import (

@@ -27,9 +27,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from rhmnet.bounds import MOST_SEED
 from rhmnet.data.youtube import FRAME_SPACING, YoutubeFolder
-from rhmnet.errors import InputError, say
+from rhmnet.errors import MOST_SEED, InputError, say
 from rhmnet.files import given_or_below
 from rhmnet.files.concurrency import LOCK, alone_in, in_processes, usable_cores
 from rhmnet.files.images import write_map, write_mask

@@ -16,8 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rhmnet.bounds import is_whole_number, short
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, is_whole_number, short
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS
 
 Size = tuple[int, int]

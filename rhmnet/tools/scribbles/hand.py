@@ -15,7 +15,7 @@ import numpy as np
 from skimage.graph import MCP_Geometric
 from skimage.morphology import skeletonize
 
-from rhmnet.bounds import check, flag, number
+from rhmnet.errors import check, flag, number
 from rhmnet.tools.scribbles import draw_lines
 
 SKELETON_SIDE = 96  # larger objects are shrunk to it, pixels: a hand sees no finer skeleton

@@ -26,11 +26,10 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from rhmnet.bounds import MOST_SEED
 from rhmnet.data.coco import CocoFolder
 from rhmnet.data.davis import YEARS, DavisFolder
 from rhmnet.data.youtube import YoutubeFolder
-from rhmnet.errors import InputError, say
+from rhmnet.errors import MOST_SEED, InputError, say
 from rhmnet.files import given_or_below
 from rhmnet.files.concurrency import LOCK, alone_in, in_processes, usable_cores
 from rhmnet.files.images import is_cut_off, write_map

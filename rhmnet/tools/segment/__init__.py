@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from rhmnet.bounds import short
 from rhmnet.config import Config
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, short
 from rhmnet.files.concurrency import alone_in
 from rhmnet.files.source import Source
 from rhmnet.files.writing import path_of

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rhmnet.bounds import short
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, short
 from rhmnet.files.reading import sealed, unsealed, whole_lines
 from rhmnet.files.source import Source
 from rhmnet.files.writing import add_line

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rhmnet.bounds import is_whole_number
-from rhmnet.errors import InputError
+from rhmnet.errors import InputError, is_whole_number
 from rhmnet.files.images import is_whole_mask, read_labels, write_mask
 from rhmnet.files.reading import read_bytes, read_json, sealed, unsealed, whole_lines
 from rhmnet.files.source import Source
