@@ -103,9 +103,10 @@ def _cell(picture: np.ndarray, caption: str, height: int) -> np.ndarray:
 def shown_colours() -> np.ndarray:
     """uint8 [256, 3]: the palette's colours as masks and strokes are shown in.
 
-    The first seven hues at full brightness; further objects differ from them by being darker.
+    The first six hues at full brightness; further objects differ from them by being darker. White
+    is the background's alone.
     """
     colours = davis_palette().copy()
-    colours[1:8] = vivid_colours()[1:8]
+    colours[1:7] = vivid_colours()[1:7]
     colours[BACKGROUND] = 255
     return colours

@@ -130,7 +130,7 @@ def test_the_same_stroke_is_the_same_map_at_any_zoom(
     served: Served, tab: Callable[..., Any]
 ) -> None:
     line, maps = [(52, 34), (60, 41), (68, 44)], []
-    for frame, (ratio, zoom) in enumerate([(1, 1), (1, 4), (2, 4), (1.5, 2)]):
+    for frame, (ratio, zoom) in enumerate([(1, 1), (1, 4), (2, 4), (0.5, 2)]):
         hand = Hand(tab(device_scale_factor=ratio), served.link)
         hand.open("zoom") if frame == 0 else hand.begin()
         if frame:
@@ -268,6 +268,7 @@ def test_pen_and_fingers_draw_and_two_fingers_move(served: Served, tab: Callable
     assert served.project["revision"] == 1  # no stroke of it
 
     hand.press("f")
+    touch("touchStart", (90, 90))  # the palm, before the pen and beneath it
     for kind, button, (x, y) in (
         ("mouseMoved", "none", (20, 70)),
         ("mousePressed", "left", (20, 70)),
@@ -279,6 +280,10 @@ def test_pen_and_fingers_draw_and_two_fingers_move(served: Served, tab: Callable
         event |= {"buttons": int(button == "left"), "clickCount": 1, "force": 0.5}
         tool.send("Input.dispatchMouseEvent", event)
     hand.until(lambda: strokes(served, 0)[70, 40] == 1)
+    touch("touchMove", (100, 90))
+    touch("touchEnd")
+    hand.saved()
+    assert served.project["revision"] == 2 and not strokes(served, 0)[90, 90:100].any()
 
 
 def test_objects_are_named_locked_hidden_and_deleted(

@@ -20,7 +20,7 @@ let penSeen = -Infinity;
 
 function begin(event) {
   if (shownFrame() !== state.frame) return; // the picture is still another frame's
-  if (!mayEdit()) return say("Another tab is at work; take over to draw here.");
+  if (!mayEdit()) return void setTimeout(() => element("take").focus({ focusVisible: true })); // beside it stands why
   const erasing = state.tool === "eraser" || (event.pointerType === "pen" && event.buttons & 32);
   const object = erasing ? 0 : state.object;
   if (object && objectOf(object)?.locked) return say(`${objectOf(object).name} is locked; unlock it to draw on it.`);
@@ -64,6 +64,11 @@ function end() {
   draw();
 }
 
+function forget() {
+  stroke = null;
+  clear();
+}
+
 function clear() {
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.clearRect(0, 0, echo.width, echo.height);
@@ -72,13 +77,16 @@ function clear() {
 stage.addEventListener("pointerdown", (event) => {
   if (!state.project) return;
   stage.focus({ preventScroll: true, focusVisible: false });
-  if (event.pointerType === "pen") penSeen = performance.now();
+  if (event.pointerType === "pen") {
+    penSeen = performance.now();
+    if (touches.size) forget(); // what touched before was the palm
+    touches.clear();
+  }
   if (event.pointerType === "touch") {
-    if (performance.now() - penSeen < PALM) return;
+    if (performance.now() - penSeen < PALM || (stroke && !touches.has(stroke.pointer))) return;
     touches.set(event.pointerId, [event.clientX, event.clientY]);
     if (touches.size === 2) {
-      stroke = null; // it was the first finger of two
-      clear();
+      forget(); // it was the first finger of two
       return;
     }
     if (touches.size > 2) return;

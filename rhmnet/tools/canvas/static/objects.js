@@ -53,7 +53,7 @@ function row(object) {
   } else {
     const field = document.createElement("input");
     field.className = "name";
-    field.value = field.defaultValue = name;
+    field.value = field.defaultValue = field.title = name;
     field.maxLength = 80;
     field.readOnly = !mayEdit();
     field.setAttribute("aria-label", `Name of object ${number}`);

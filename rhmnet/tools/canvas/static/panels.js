@@ -217,7 +217,7 @@ on("project", () => {
   element("name").textContent = state.project.name;
   showSettings();
   element("kind-coco").disabled = !state.project.can_coco;
-  if (state.project.note) say(state.project.note);
+  say(state.project.note ?? ""); // what was said of another video is over
 });
 on("server-settings", ({ settings }) => {
   if (!state.project) return;

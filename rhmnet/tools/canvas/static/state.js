@@ -54,7 +54,7 @@ export const mayEdit = () => state.editor === null || state.editor === state.cli
 export const BACKGROUND = 255;
 
 export function say(text) {
-  element("notice-text").textContent = text;
+  element("notice-text").textContent = text.charAt(0).toUpperCase() + text.slice(1);
   element("notice").hidden = !text;
 }
 

@@ -102,8 +102,9 @@ function paintTicks() {
   for (const [frame, numbers] of Object.entries(state.project.stroked)) {
     const middle = (left(Number(frame)) + left(Number(frame) + 1)) / 2;
     numbers.forEach((number, index) => {
-      const wide = 7;
-      const x = middle - (numbers.length * wide) / 2 + index * wide;
+      const wide = Math.min(7, 28 / numbers.length); // so that many stay above their frame
+      const most = canvas.clientWidth - numbers.length * wide - 1;
+      const x = Math.max(1, Math.min(most, middle - (numbers.length * wide) / 2)) + index * wide;
       context.fillStyle = cssColour(number);
       context.strokeStyle = ink("text");
       context.lineWidth = 1;
