@@ -41,6 +41,7 @@ from websockets.sync.client import connect
 
 from rhmnet.errors import InputError
 from rhmnet.files import source, video_place
+from rhmnet.files.video_file import VideoFile
 from rhmnet.tools.canvas import pictures
 from rhmnet.tools.canvas.request_guard import MOST_IMPORT, MOST_JSON
 from rhmnet.tools.scribbles import Drawing, Stroke, rasterize
@@ -741,3 +742,20 @@ def test_a_start_without_a_network_can_be_stopped(tmp_path: Path) -> None:
         one.post("/api/run")
     with canvas([tmp_path / "clip"], None) as again:
         assert again.video.revision == 1
+
+
+def test_a_video_is_read_through_once(
+    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = write_video(tmp_path / "clip.mp4", 9)
+    with canvas([clip], network) as one:
+        first = one.get("/api/frames/7?w=64").body
+    reads: list[int] = []
+    before = VideoFile._note
+    monkeypatch.setattr(VideoFile, "_note", lambda *args: reads.append(1) or before(*args))
+    with canvas([clip], network) as one:
+        assert one.get("/api/project").json["project"]["frames"] == 9
+        assert one.get("/api/frames/7?w=64").body == first and not reads
+    (tmp_path / "clip.rhmnet" / "frames.index").write_bytes(b"damaged")
+    with canvas([clip], network) as one:
+        assert one.get("/api/frames/7?w=64").body == first and len(reads) == 9

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +25,7 @@ from rhmnet.errors import InputError
 from rhmnet.files import source as source_module
 from rhmnet.files import video_place
 from rhmnet.files.source import Source
+from rhmnet.files.video_file import VideoFile
 
 SIZE = (96, 128)
 FRAMES = 90
@@ -295,3 +297,42 @@ def test_several_threads_read_one_source(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(read, range(6)))
     assert len(source) == FRAMES
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv444p10le"])
+def test_an_index_spares_reading_through(tmp_path: Path, pixels: str) -> None:
+    path = encode(tmp_path / "a.mkv", "libx264", pixels, g="12")
+    frames, whole = in_order(path), VideoFile(path)
+    data = whole.index()
+    again = VideoFile(path)
+    seen: list[int] = []
+    again.on_first_sight = lambda index, *_: seen.append(index)
+    assert again.take_index(data) and again.count() == len(frames) == again.count_exactly()
+    assert again.fps() == whole.fps() and again.farthest_from_key() == whole.farthest_from_key() > 0
+    for index in (70, 3, 89, 41):
+        assert np.array_equal(next(again.read(index)), frames[index])
+    assert not seen and [told[0] for told in again.look_through()] == [*range(FRAMES)]
+
+
+def test_an_index_that_is_damaged_or_of_another_file_is_not_taken(tmp_path: Path) -> None:
+    path, other = encode(tmp_path / "a.mkv", "libx264"), tmp_path / "b.mkv"
+    encode(other, "libx264", g="5")
+    data = VideoFile(path).index()
+    for bad in (b"", data[:-8], data[:-1] + b"?", VideoFile(other).index(), b"x" * 4000):
+        reader = VideoFile(path)
+        assert not reader.take_index(bad) and reader.count_exactly() == FRAMES
+
+
+def test_an_index_that_lies_gives_no_wrong_frame(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.mkv", "libx264", g="12")
+    frames, reader = in_order(path), VideoFile(path)
+    data = reader.index()
+    head, _, body = data[4:].partition(b"\n")
+    numbers = np.frombuffer(body, "<i8").copy()
+    numbers[:FRAMES] = np.roll(numbers[:FRAMES], 1)
+    numbers[0] = -1
+    lie = head + b"\n" + numbers.tobytes()
+    again = VideoFile(path)
+    assert again.take_index(zlib.crc32(lie).to_bytes(4, "little") + lie)
+    for index in (70, 3, 41):
+        assert np.array_equal(next(again.read(index)), frames[index])

@@ -12,6 +12,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import itertools
+import json
 import sys
 import threading
 import zlib
@@ -20,10 +21,12 @@ from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
 
+import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from rhmnet.errors import InputError
+from rhmnet.files.reading import parse_json
 from rhmnet.files.video_place import Place
 
 _KEYS_BACK = (0, 1, 4)
@@ -103,6 +106,57 @@ class VideoFile:
 
     def identity(self) -> dict[str, object]:
         return file_identity(self._path)
+
+    def index(self) -> bytes:
+        """What reading through the file told, for `take_index` of a later process; reads it."""
+        self.count_exactly()
+        head = {**self._made_of(), "counts": [len(self._times), len(self._keys)]}
+        head["times tell"] = self._times_tell
+        columns = (self._times, self._checksums, self._keys)
+        text = json.dumps(head).encode() + b"\n"
+        body = text + b"".join(np.asarray(column, "<i8").tobytes() for column in columns)
+        return zlib.crc32(body).to_bytes(4, "little") + body
+
+    def take_index(self, data: bytes) -> bool:
+        """Spare reading through the file; False where the index is of another file or decoder.
+
+        What it says is proven as everything is, by the frames' checksums.
+        """
+        head, _, body = data[4:].partition(b"\n")
+        if zlib.crc32(data[4:]) != int.from_bytes(data[:4], "little"):
+            return False
+        try:
+            told = parse_json(head, str(self._path))
+            counts, numbers = told.pop("counts"), np.frombuffer(body, "<i8")
+            times_tell = told.pop("times tell")
+            times, checksums, keys = np.split(numbers, [counts[0], 2 * counts[0]])
+            known = told == self._made_of() and len(times) == len(checksums) == counts[0]
+            if not known or len(keys) != counts[1] or not counts[0]:
+                return False
+        except (InputError, ValueError, TypeError, KeyError, AttributeError):
+            return False
+        with self._lock:
+            self._times = array("q", times.tolist())
+            self._checksums, self._keys = array("L", checksums.tolist()), array("L", keys.tolist())
+            self._times_tell = bool(times_tell)
+        self._end(counts[0])
+        return True
+
+    def farthest_from_key(self) -> int:
+        """Frames between a frame and the key frame before it, at most."""
+        edges = [*self._keys, len(self._times)]
+        return max((b - a - 1 for a, b in itertools.pairwise(edges)), default=0)
+
+    def look_through(self) -> Generator[tuple[int, int, Callable[[int], np.ndarray]], None, None]:
+        """All frames in order once more, as `on_first_sight` is told of them."""
+        place, behind = Place(self._path), -1
+        while place.grab():
+            place.index += 1
+            behind = 0 if place.at_key else behind + 1
+            yield place.index, behind, partial(place.small, reformatter=self._small_reformatter)
+
+    def _made_of(self) -> dict[str, object]:
+        return {**self.identity(), "decoder": av.__version__}
 
     def _reach(self, place: Place | None, index: int) -> tuple[Place, np.ndarray | None]:
         """Frame `index` and the place on it; None where the file ends before it."""

@@ -33,7 +33,7 @@ from rhmnet.files.source import find_videos
 from rhmnet.labels import davis_palette
 from rhmnet.runtime import CommandParser, StopRequest, whole
 from rhmnet.tools.canvas.open_video import OpenVideo
-from rhmnet.tools.canvas.pictures import Pictures
+from rhmnet.tools.canvas.pictures import INDEX, Pictures
 from rhmnet.tools.canvas.request_guard import Tabs, new_token, shown_in_browser
 from rhmnet.tools.canvas.web_api import WebApi
 from rhmnet.tools.segment import Session
@@ -99,9 +99,11 @@ class Workspace:
         with self._opening:
             if self.video is not None and self.video.number == number:
                 return
-            pictures = Pictures(str(self.paths[number]))
-            folder = self.folder_of(number)
+            path, folder = self.paths[number], self.folder_of(number)
+            with tqdm(desc=shown(f"reading {path.name}"), unit="frame", delay=1) as bar:
+                pictures = Pictures(str(path), folder / INDEX, lambda _: bar.update())
             session = Session(pictures.source, folder=folder)
+            pictures.begin()
             if self.video is not None:  # not before the next one has turned out to be usable
                 self.video.close()
             self.video = OpenVideo(number, session, pictures, self.network, self._tabs.publish)

@@ -221,6 +221,7 @@ class OpenVideo:
             self._closing, self.running = True, False
             self._wake.notify()
         self.exports.stopped = True
+        self.pictures.close()
         self._thread.join()
         self.session.close()
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from rhmnet.errors import InputError
 from rhmnet.files.images import mask_bytes
+from rhmnet.files.reading import read_bytes
 from rhmnet.files.source import Source
+from rhmnet.files.video_file import VideoFile
+from rhmnet.files.writing import write_bytes
 
+INDEX = "frames.index"
+"""In a project's folder: what reading through the video told."""
 WIDTHS = (320, 480, 640, 960, 1280, 1920, 2560, 3840)  # of shrunk pictures: few, to find again
 _JPEG_QUALITY = 90
 _KEPT_BYTES = 96 * 2**20  # of JPEGs
@@ -32,11 +39,12 @@ class Pictures:
     Where key frames of a large video are sparse, a frame takes seconds to reach. Of those a small
     picture, a draft, is kept when the file is read for the first time, which is before it is shown.
 
-    path: of the video, which is opened, as `source`.
+    path: of the video, which is opened, as `source`. index: file that an earlier start wrote, which
+    spares reading through a video file. seen: called with the number of each frame on the way.
     """
 
-    def __init__(self, path: str) -> None:
-        self.source = Source(path)
+    def __init__(self, path: str, index: Path, seen: Callable[[int], object]) -> None:
+        self.source, self._index, self._seen = Source(path), index, seen
         self._lock = threading.Lock()  # of what follows
         self._kept: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._bytes = 0
@@ -45,8 +53,29 @@ class Pictures:
         self._decoding = threading.Lock()
         """One at a time and so in order, each from where the one before it left off: side by side
         each would start from a key frame, with a decoder's memory of its own."""
-        if hasattr(self.source.reader, "on_first_sight"):
-            self.source.reader.on_first_sight = self._draw_draft
+        self._closing = False
+        self._has_index = False
+        reader = self.source.reader
+        if not isinstance(reader, VideoFile):
+            return
+        with suppress(InputError):
+            self._has_index = reader.take_index(read_bytes(index, "an index"))
+        reader.on_first_sight = self._see
+        reader.count_exactly()
+
+    def begin(self) -> None:
+        """The folder is the video's: write the index, or draw what reading would have drawn."""
+        if not isinstance(self.source.reader, VideoFile):
+            return
+        if self._has_index:
+            threading.Thread(target=self._draw_again, daemon=True).start()
+        else:
+            with suppress(InputError):  # all goes without it, later
+                write_bytes(self._index, self.source.reader.index())
+
+    def close(self) -> None:
+        """End the thread that draws drafts."""
+        self._closing = True
 
     def jpeg(self, frame: int, width: int | None, soon: bool = False) -> tuple[bytes, bool]:
         """A frame, about `width` pixels wide (the next of WIDTHS) at most; None: its own size.
@@ -83,13 +112,29 @@ class Pictures:
             while self._bytes > _KEPT_BYTES and len(self._kept) > 1:
                 self._bytes -= len(self._kept.popitem(last=False)[1])
 
+    def _see(self, frame: int, behind: int, small: Callable[[int], np.ndarray]) -> None:
+        self._draw_draft(frame, behind, small)
+        self._seen(frame)
+
+    def _draw_again(self) -> None:
+        """Drafts of a video whose index was kept: beside all else, while the page is there."""
+        if not self._is_slow(self.source.reader.farthest_from_key()):
+            return
+        for told in self.source.reader.look_through():
+            self._draw_draft(*told)
+            if self._closing or self._draft_bytes > _DRAFT_BYTES:
+                return
+
+    def _is_slow(self, behind: int) -> bool:
+        """Whether a frame so far behind a key frame takes long to reach."""
+        height, width = self.source.size
+        return (behind + _OTHERS) * height * width > _SLOW_PIXELS
+
     def _draw_draft(self, frame: int, behind: int, small: Callable[[int], np.ndarray]) -> None:
         """See `VideoFile.on_first_sight`."""
-        height, width = self.source.size
-        slow = (behind + _OTHERS) * height * width > _SLOW_PIXELS
-        if not slow or self._draft_bytes > _DRAFT_BYTES:
+        if not self._is_slow(behind) or self._draft_bytes > _DRAFT_BYTES:
             return
-        image = small(min(width, _DRAFT_WIDTH))
+        image = small(min(self.source.size[1], _DRAFT_WIDTH))
         done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _DRAFT_QUALITY])
         with self._lock:
             if done and frame not in self._drafts:
