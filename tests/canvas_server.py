@@ -156,7 +156,7 @@ def canvas(
     try:
         yield Canvas(workspace, port, token)
     finally:
-        server.stop()
+        server.close()
         workspace.close()
 
 

@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -170,11 +170,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet canvas") -> int:
             link = f"http://{_named(args.host)}:{port}/#{token}"
             say(f"open {link}")
             threading.Thread(target=_load, args=(args, network), daemon=True).start()
-            with ExitStack() as shown:
+            with closing(server), ExitStack() as shown:
                 if not args.no_browser:
                     shown.enter_context(shown_in_browser(link, workspace.folder_of(0).parent))
                 _wait(workspace, stop, lambda: tabs.editor is not None and shown.close())
-            server.stop()
         finally:
             workspace.close()
     _say_saved(workspace)
@@ -295,7 +294,7 @@ class Server:
         )
         self._thread.start()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Answer what is under way, and leave."""
         self._server.should_exit = True
         self._thread.join(3)

@@ -82,13 +82,14 @@ function clock(seconds) {
 function showProgress() {
   const project = state.project;
   if (!project) return;
-  const { running, done, left, rate, seconds_left: seconds, frames } = project;
+  const { running, done, left, rate, seconds_left: seconds, frames, settings } = project;
   element("run").replaceChildren(icon(running ? "pause" : "run"), running ? " Pause" : " Run");
   element("run").setAttribute("aria-pressed", String(Boolean(running)));
   element("bar").max = frames;
   element("bar").value = done;
   const speed = running && rate ? `, ${rate.toFixed(1)} frames/s, ${clock(seconds)}` : "";
-  element("rate").textContent = `${done} of ${frames} frames done${running ? speed : left ? ", paused" : ""}`;
+  const standing = !settings ? ", loading the network …" : running ? speed : left ? ", paused" : "";
+  element("rate").textContent = `${done} of ${frames} frames done${standing}`;
   document.title = `${running ? `${Math.floor((100 * done) / frames)} % ` : ""}${project.name} · RHMNet canvas`;
 }
 
@@ -199,12 +200,12 @@ export function begin() {
 
 function showSettings() {
   const { settings, size: [height, width], fps, folder } = state.project;
-  let network = "is being loaded";
+  let network = "The network is being loaded";
   if (settings) {
     const [h, w] = settings.size;
-    network = `${settings.network}, at ${w}×${h} on ${settings.device} in ${settings.precision}`;
+    network = `Network: ${settings.network}, at ${w}×${h} on ${settings.device} in ${settings.precision}`;
   }
-  element("settings").textContent = `${width}×${height}, ${fps.toFixed(2)} frames/s. Network: ${network}. Kept in ${folder}.`;
+  element("settings").textContent = `${width}×${height}, ${fps.toFixed(2)} frames/s. ${network}. Kept in ${folder}.`;
 }
 
 on("tool style project", () => state.project && (showTools(), keep()));
