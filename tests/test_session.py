@@ -455,6 +455,25 @@ def test_edits_during_a_run_are_taken_in(
     assert np.array_equal(masks(session), from_scratch(session, model, session.folder.parent / "c"))
 
 
+def test_states_may_come_while_one_asks_what_is_left(
+    session: Session, video: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.add_strokes(0, video[1])
+    with closing(session.run()) as steps:
+        for _ in range(6):
+            next(steps)
+    engine, states = session._engine, session._project.snapshots
+    left, fits = session.pending, type(engine).fits
+    assert states and left
+
+    def fits_as_one_more_comes(engine, at):
+        states[at.way, 1000 + len(states)] = at.key
+        return fits(engine, at)
+
+    monkeypatch.setattr(type(engine), "fits", fits_as_one_more_comes)
+    assert session.pending == left
+
+
 def test_strokes_that_go_on_the_last_frame_of_a_pass_end_the_run(
     session: Session, video: tuple[Source, np.ndarray]
 ) -> None:

@@ -169,7 +169,7 @@ class Propagation:
         return [*self._kept(way), *([at.frame] if here else [])]
 
     def _kept(self, way: int) -> list[int]:
-        kept = (At(*place, key) for place, key in self.store.snapshots.items())
+        kept = (At(*place, key) for place, key in self.store.snapshots.copy().items())  # more come
         return [at.frame for at in kept if at.way == way and self.fits(at)]
 
     def fits(self, at: At) -> bool:
