@@ -384,6 +384,32 @@ def test_what_is_no_edit_changes_nothing(session: Session, video: tuple, model: 
         assert again.revision == 0 and path.read_bytes() == b""
 
 
+def test_all_but_computing_goes_without_a_network(
+    video: tuple[Source, np.ndarray], model: RHMNet, tmp_path: Path
+) -> None:
+    source, strokes = video
+    with Session(source, folder=tmp_path / "one") as session:
+        session.add_strokes(2, only(strokes, 1))
+        assert session.pending and session.labels(4) is None and session.next_stroke().frame is None
+        for compute in (lambda: session.preview(2), lambda: [*session.run()]):
+            with pytest.raises(InputError, match="no network yet"):
+                compute()
+        session.use(model, CONFIG)
+        assert session.preview(2) is not None
+        for _ in session.run(until=5):  # some frames remain provisional, or are not there
+            pass
+        states = [session.state(frame) for frame in range(FRAMES)]
+        labels = session.labels(5)
+    with Session(source, folder=tmp_path / "one") as session:
+        assert not session.ready and [session.state(f) for f in range(FRAMES)] == states
+        np.testing.assert_array_equal(session.labels(5), labels)
+        flipped(tmp_path / "one" / "masks" / f"{source.frame_name(5)}.png")
+        session.use(model, CONFIG)  # sees what happened to the masks meanwhile
+        assert session.ready and session.state(5) != "done"
+        assert [*session.run()] and not session.pending
+        np.testing.assert_array_equal(session.labels(5), labels)
+
+
 def test_a_folder_is_of_one_video_and_one_process(
     session: Session, video: tuple[Source, np.ndarray], model: RHMNet, tmp_path: Path
 ) -> None:
