@@ -114,7 +114,7 @@ function paintTicks() {
       context.lineTo(x + wide / 2, TICKS - 2);
       context.closePath();
       context.fill();
-      context.stroke();
+      if (wide > 4) context.stroke();
     });
   }
 }
