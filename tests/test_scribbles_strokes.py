@@ -178,3 +178,12 @@ def test_broad_pens_are_as_thick_as_asked_for():
         column = draw_lines((200, 200), line, thickness)[:, 100]
         assert np.count_nonzero(column) == thickness
     assert not draw_lines((20, 20), [], 50).any()
+
+
+@pytest.mark.parametrize("line", [[(10, 5), (60, 90)], [(-9, 40), (30, 140)], [(79, 119)]])
+def test_a_broad_line_is_all_that_lies_near_it(line):
+    lines = [np.array(line, np.float64)]
+    near = np.argwhere(draw_lines((80, 120), lines, 1))[:, :, None, None] - np.mgrid[:80, :120]
+    wanted = np.hypot(near[:, 0], near[:, 1]).min(axis=0) <= 20.5
+    assert np.array_equal(draw_lines((80, 120), lines, 41), wanted)
+    assert not draw_lines((80, 120), [np.array([(500.0, 500.0)])], 41).any()
