@@ -196,14 +196,15 @@ def measure_page(page: Any) -> None:
     rng = np.random.default_rng(1)
     seeks = [page.evaluate("frame => seek(frame)", int(i)) for i in rng.integers(frames, size=40)]
     tell("a frame anywhere until it is painted", seeks, "500 ms", 1000)
-    kept = [page.evaluate("frame => seek(frame)", 40 + i % 2) for i in range(42)][2:]
+    kept = [page.evaluate("frame => seek(frame)", frames // 2 - i % 2) for i in range(43)][2:]
     tell("a frame that the page has until it is painted", kept, "50 ms", 1000)
     for index in range(8):
         draw(page, index, 12)
         wait(page, f"previews.length > {index}")
-    previews = page.evaluate("previews")
-    tell("a stroke's end until its mask is painted", previews, "one step + 200 ms", 1000)
-    page.keyboard.press("Enter")
+        page.wait_for_timeout(300)  # as a hand needs to the next one
+    times = page.evaluate("previews")
+    tell("a stroke's end until its mask is painted", times, "one step + 200 ms", 1000)
+    page.keyboard.press("Enter")  # run
     page.evaluate("following = true")
     wait(page, "masks.length >= 20 || !known.project.running")
     masks = page.evaluate("following = false, masks")
@@ -211,7 +212,6 @@ def measure_page(page: Any) -> None:
     draw(page, 20, _MOVES)
     moves = page.evaluate("moves")[-_MOVES:]
     tell("a pointer's move until it is drawn, amid the run", moves, "16 ms", 1000)
-    page.keyboard.press("Enter")
 
 
 def wait(page: Any, true: str) -> None:
