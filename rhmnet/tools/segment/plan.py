@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import cv2
 import numpy as np
 
 from rhmnet.labels import BACKGROUND
@@ -41,9 +42,10 @@ class StrokedFrame(NamedTuple):
 
     @classmethod
     def of(cls, labels: np.ndarray) -> StrokedFrame:
-        counts = np.bincount(labels.ravel(), minlength=BACKGROUND + 1)[1:BACKGROUND]
-        objects = tuple((1 + np.flatnonzero(counts)).tolist())
-        return cls(labels, objects, hashlib.sha256(np.ascontiguousarray(labels)).digest())
+        labels = np.ascontiguousarray(labels)
+        counts = cv2.calcHist([labels], [0], None, [BACKGROUND + 1], [0, BACKGROUND + 1])
+        objects = tuple((1 + np.flatnonzero(counts[1:BACKGROUND])).tolist())
+        return cls(labels, objects, hashlib.sha256(labels).digest())
 
 
 class Plan:
