@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -509,6 +511,33 @@ def test_strokes_that_go_on_the_last_frame_of_a_pass_end_the_run(
             session.undo()
     assert session.pending == 0 and session.stale == [range(FRAMES)]
     assert [list(session.run()), session.steps] == [[], FRAMES - 1]
+
+
+def test_a_run_that_was_forgotten_ends_when_the_garbage_is_collected(
+    session: Session, video: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.add_strokes(0, video[1])
+    monkeypatch.setattr(
+        project.Project, "wants_snapshot", lambda *_: False
+    )  # one is due at the end
+
+    def forget() -> None:
+        steps = session.work()
+        ring: list[object] = [steps]
+        ring.append(ring)  # as a traceback does: goes with the garbage alone
+        for _ in range(3):
+            next(steps)
+
+    gc.disable()
+    try:
+        forget()
+        collecting = threading.Thread(target=gc.collect, daemon=True)
+        collecting.start()
+        collecting.join(20)
+    finally:
+        gc.enable()
+    assert not collecting.is_alive() and session._engine.store.snapshots
+    assert [*session.run()] and not session.pending
 
 
 def test_runs_end_where_they_are_told_and_one_at_a_time(session: Session, video: tuple) -> None:

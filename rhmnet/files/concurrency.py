@@ -85,6 +85,11 @@ def read_ahead(items: Generator[Item, None, None], depth: int) -> Generator[Item
         thread.join()
 
 
+_POOLS: set[ThreadPoolExecutor] = set()
+"""Those at work. Of what is forgotten with its pool, as a generator that nobody closed, the garbage
+collector would end the pool's threads first; then whatever its `finally` waits for never comes."""
+
+
 class WriteBehind:
     """Context in which calls run in threads, begun in order; `depth` of them may be unfinished.
 
@@ -94,6 +99,7 @@ class WriteBehind:
 
     def __init__(self, workers: int, depth: int) -> None:
         self._pool = ThreadPoolExecutor(workers)
+        _POOLS.add(self._pool)
         self._depth = depth
         self._pending: deque[Future] = deque()
 
@@ -113,6 +119,7 @@ class WriteBehind:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._pool.shutdown()
+        _POOLS.discard(self._pool)
         if kind is None:
             self.wait()
 
