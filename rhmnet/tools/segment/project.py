@@ -256,6 +256,9 @@ class Project:
         place = at.way, at.frame
         try:
             data = self._tensors.pack(state)
+            with self._lock:
+                if self.snapshots.get(place) == at.key:
+                    self._bytes[place] = len(data)  # what a file has besides tensors counts, too
             write_bytes(self._folder / _file("snapshots", *place, at.key), data)
         except BaseException:
             self._forget(place)
