@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Set up .venv, then lint and all tests:
 #
-#     bash scripts/test.sh                # what CI runs; six minutes on two cores of an AMD EPYC
+#     bash scripts/test.sh                # what CI runs; some four minutes on two cores
 #     bash scripts/test.sh -m slow        # the long ones; arguments go to pytest
 #     bash scripts/test.sh -n 0           # in one process, as `pytest` by itself
 set -euo pipefail

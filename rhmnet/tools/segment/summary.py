@@ -6,7 +6,7 @@ All figures of a frame and object are NaN (null in the file) where the object ha
 
 - area: pixels of the mask, at the video's size.
 - probability: mean of the object's probability over its pixels, at the network's size.
-- reliability: the share of that probability which lies in the reliable region (`merge.measure`).
+- reliability: the share of that probability which lies in the reliable region (`stepper.measure`).
 - reliability_change: against the frame before in the video.
 - doubt of an object on a frame: 1 - (reliability + probability) / 2; of a frame: the mean over the
   objects seen on it, then over it and the 5 frames on each side, which a stroke helps too.
