@@ -759,3 +759,26 @@ def test_a_video_is_read_through_once(
     (tmp_path / "clip.rhmnet" / "frames.index").write_bytes(b"damaged")
     with canvas([clip], network) as one:
         assert one.get("/api/frames/7?w=64").body == first and len(reads) == 9
+
+
+def test_a_full_disk_when_the_network_comes_is_told_and_tried_again(
+    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = write_frames(tmp_path / "clip")
+    with canvas([clip], None) as one:
+        one.stroke(3, 1, *LINE)
+        told: list[dict[str, Any]] = []
+        monkeypatch.setattr(one.video, "_publish", told.append)
+        use = one.video.session.use
+        full = iter([InputError("project.json: the disk is full; make room")])
+
+        def use_when_there_is_room(*args: Any) -> None:
+            if (error := next(full, None)) is not None:
+                raise error
+            use(*args)
+
+        monkeypatch.setattr(one.video.session, "use", use_when_there_is_room)
+        one.workspace.network.set_result(load(network))
+        wait_for(lambda: any("disk is full" in message.get("error", "") for message in told))
+        one.run_to_the_end()
+        assert one.get("/api/project").json["project"]["done"] == FRAMES

@@ -283,12 +283,19 @@ class OpenVideo:
             self._wake.wait_for(lambda: self._closing or self._network.done())
         if self._closing:
             return False
-        try:
-            network = self._network.result()
-            self.session.use(network.model, network.config)
-        except InputError as error:
+        if (error := self._network.exception()) is not None:  # with which the command ends
             self._fail(f"{error}; the canvas has stopped")
             return False
+        network = self._network.result()
+        while not self.session.ready:
+            try:
+                self.session.use(network.model, network.config)
+            except InputError as error:  # a full disk: tried again when there is something to do
+                self._fail(str(error))
+                with self._wake:
+                    self._wake.wait_for(lambda: self._closing or self.running or self._wanted)
+                    if self._closing:
+                        return False
         self._publish({"type": "settings", "settings": self._settings()})
         self._tell_progress()
         return True
