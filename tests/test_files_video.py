@@ -314,6 +314,17 @@ def test_an_index_spares_reading_through(tmp_path: Path, pixels: str) -> None:
     assert not seen and [told[0] for told in again.look_through()] == [*range(FRAMES)]
 
 
+@pytest.mark.parametrize("kind", CLIPS)
+def test_frames_by_an_index_are_those_of_reading_in_order(tmp_path: Path, kind: str) -> None:
+    path = CLIPS[kind](tmp_path)
+    wanted, data, reader = in_order(path), VideoFile(path).index(), VideoFile(path)
+    assert reader.take_index(data) and reader.count() in (len(wanted), len(wanted) - 1)
+    order = [*range(0, reader.count(), 9)]
+    random.Random(kind).shuffle(order)
+    for index in order:
+        np.testing.assert_array_equal(next(reader.read(index)), wanted[index])
+
+
 def test_an_index_that_is_damaged_or_of_another_file_is_not_taken(tmp_path: Path) -> None:
     path, other = encode(tmp_path / "a.mkv", "libx264"), tmp_path / "b.mkv"
     encode(other, "libx264", g="5")
