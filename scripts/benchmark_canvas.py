@@ -73,8 +73,10 @@ class Server:
             return answer.headers["X-State"]
 
     def project(self) -> dict[str, Any]:
-        """What is known of the video."""
-        return self.ask("/api/project")["project"]
+        """What is known of the video, once it was read through."""
+        while (found := self.ask("/api/project")["project"]) is None:
+            time.sleep(0.02)
+        return found
 
     def draw(self, frame: int, line: Sequence[Sequence[float]]) -> None:
         """A stroke on object 1."""

@@ -63,8 +63,12 @@ class Served:
 
     @property
     def project(self) -> Any:
-        """The open video."""
-        return self.ask("/api/project")["project"]
+        """The open video; waits until it was read through."""
+        for _ in range(200):
+            if (found := self.ask("/api/project")["project"]) is not None:
+                break
+            time.sleep(0.1)
+        return found
 
     def kill(self) -> None:
         """As the system does when memory is short: no last word."""

@@ -20,6 +20,7 @@ from small import made_up_video, small_config, small_model
 from rhmnet.checkpoint import open_model, save_checkpoint
 from rhmnet.tools import canvas as canvas_command
 from rhmnet.tools.canvas.request_guard import Tabs
+from rhmnet.tools.segment.stepper import ReadyNetwork
 
 SIZE = HEIGHT, WIDTH = 48, 64
 FRAMES = 12
@@ -160,10 +161,10 @@ def canvas(
         workspace.close()
 
 
-def load(network: Path) -> canvas_command.CanvasNetwork:
+def load(network: Path) -> ReadyNetwork:
     """A checkpoint's network, as the command makes it."""
     loaded = open_model(network)
-    return canvas_command.CanvasNetwork(loaded.model, loaded.config, loaded.which())
+    return ReadyNetwork(loaded.model, loaded.config, loaded.which())
 
 
 def labels_of(png: bytes) -> np.ndarray:

@@ -48,8 +48,7 @@ MAY_IMPORT = {
     | {"evaluation", "model", "tracker", "inputs"}
     | {"data", "files", "checkpoint", "visualize", "runtime"},
     "tools/canvas": BASE
-    | {"tools/canvas", "tools/segment", "tools/scribbles", "inputs", "files", "tracker", "model"}
-    | {"checkpoint", "visualize", "runtime"},
+    | {"tools/canvas", "tools/segment", "tools/scribbles", "files", "visualize", "runtime"},
     "tools/clips": BASE | {"tools/clips", "tools/scribbles", "data", "files", "runtime"},
     "tools/scribbles": BASE | {"tools/scribbles", "data", "files", "visualize", "runtime"},
     "tools/segment": BASE

@@ -88,11 +88,14 @@ def test_videos_are_found_in_folders(tmp_path: Path) -> None:
             find_videos([path])
 
 
-def test_what_is_no_video_ends_with_one_line(tmp_path: Path) -> None:
+def test_what_is_no_video_ends_with_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "broken.mp4"
     path.write_bytes(b"no video" * 100)
     with pytest.raises(InputError, match=r"broken\.mp4"):
         main([str(path), "--no-browser", "--port", "0"])
+    assert not capsys.readouterr().out  # no link to what is not there
 
 
 def test_an_installed_package_says_that_the_demo_is_not_there(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 import logging
@@ -11,6 +12,7 @@ import socket
 import threading
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,7 @@ from websockets.sync.client import connect
 from rhmnet.errors import InputError
 from rhmnet.files import source, video_place
 from rhmnet.files.video_file import VideoFile
+from rhmnet.tools import canvas as canvas_command
 from rhmnet.tools.canvas import pictures
 from rhmnet.tools.canvas.request_guard import MOST_IMPORT, MOST_JSON
 from rhmnet.tools.scribbles import Drawing, Stroke, rasterize
@@ -782,3 +785,31 @@ def test_a_full_disk_when_the_network_comes_is_told_and_tried_again(
         wait_for(lambda: any("disk is full" in message.get("error", "") for message in told))
         one.run_to_the_end()
         assert one.get("/api/project").json["project"]["done"] == FRAMES
+
+
+def test_how_far_a_first_reading_is_is_told_and_it_can_be_stopped(
+    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = VideoFile._note
+    going_on = threading.Event()
+
+    def note_slowly(*args: Any) -> None:
+        going_on.wait(0.05)
+        note(*args)
+
+    monkeypatch.setattr(VideoFile, "_note", note_slowly)
+    monkeypatch.setattr(canvas_command, "tqdm", functools.partial(canvas_command.tqdm, delay=0))
+    films = [write_video(tmp_path / name, 60) for name in ("a.mp4", "b.mp4")]
+    clip = write_frames(tmp_path / "clip")
+    with canvas([clip, *films], network) as one, ThreadPoolExecutor(1) as others:
+        opening = others.submit(one.post, "/api/open", video=1)
+        reading = wait_for(lambda: one.get("/api/project").json["reading"])
+        assert reading["name"] == "a.mp4" and 0 < reading["done"] < reading["of"] == 60
+        going_on.set()
+        assert opening.result().json["project"]["frames"] == 60
+        assert one.get("/api/project").json["reading"] is None
+        going_on.clear()
+        opening = others.submit(one.post, "/api/open", video=2)
+        wait_for(lambda: one.get("/api/project").json["reading"])
+        one.workspace.close()
+        assert opening.result().status == 400 and b"stopped" in opening.result().body

@@ -19,10 +19,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from tqdm import tqdm
@@ -34,39 +35,26 @@ from rhmnet.labels import davis_palette
 from rhmnet.runtime import CommandParser, StopRequest, whole
 from rhmnet.tools.canvas.open_video import OpenVideo
 from rhmnet.tools.canvas.pictures import INDEX, Pictures
-from rhmnet.tools.canvas.request_guard import Tabs, new_token, shown_in_browser
+from rhmnet.tools.canvas.request_guard import (
+    LOOPBACK,
+    Tabs,
+    hosts_of,
+    named,
+    new_token,
+    shown_in_browser,
+)
 from rhmnet.tools.canvas.web_api import WebApi
 from rhmnet.tools.segment import Session
 from rhmnet.visualize import shown_colours
 
 if TYPE_CHECKING:
-    from rhmnet.config import Config
-    from rhmnet.model import RHMNet
+    from rhmnet.tools.segment.stepper import ReadyNetwork
 
 PROJECT_SUFFIX = ".rhmnet"
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _PORTS_TRIED = 20
+_PATIENCE = 1.0  # seconds for which the link waits until the video can be shown
 _LOOK = 0.2  # seconds between two looks at signals and progress
 _DEMO = Path(__file__).resolve().parents[3] / "docs" / "demo" / "bottle.mp4"
-
-
-class CanvasNetwork(NamedTuple):
-    """What computes, on its device."""
-
-    model: RHMNet
-    config: Config
-    which: str
-
-    def settings(self, video: tuple[int, int]) -> dict[str, Any]:
-        """What the page tells of it. video: H, W."""
-        from rhmnet.inputs import network_size
-
-        test = self.config.test
-        size, device = network_size(video, test.short_side), str(self.model.device)
-        return {
-            **{"network": self.which, "size": size},
-            **{"device": device, "precision": test.precision},
-        }
 
 
 class Workspace:
@@ -78,13 +66,15 @@ class Workspace:
     def __init__(
         self,
         paths: Sequence[Path],
-        network: Future[CanvasNetwork],
+        network: Future[ReadyNetwork],
         projects: Path | None,
         tabs: Tabs,
     ) -> None:
         self.paths, self.network = list(paths), network
         self.video: OpenVideo | None = None
         self._projects, self._tabs, self._opening = projects, tabs, threading.Lock()
+        self._reading: dict[str, Any] | None = None
+        self._closing = False
 
     def opened(self) -> OpenVideo:
         """The video that is open; raises InputError where none is."""
@@ -100,8 +90,11 @@ class Workspace:
             if self.video is not None and self.video.number == number:
                 return
             path, folder = self.paths[number], self.folder_of(number)
-            with tqdm(desc=shown(f"reading {path.name}"), unit="frame", delay=1) as bar:
-                pictures = Pictures(str(path), folder / INDEX, lambda _: bar.update())
+            try:
+                with tqdm(desc=shown(f"reading {path.name}"), unit="frame", delay=1) as bar:
+                    pictures = Pictures(str(path), folder / INDEX, partial(self._seen, path, bar))
+            finally:
+                self._reading = None
             session = Session(pictures.source, folder=folder)
             pictures.begin()
             if self.video is not None:  # not before the next one has turned out to be usable
@@ -109,8 +102,17 @@ class Workspace:
             self.video = OpenVideo(number, session, pictures, self.network, self._tabs.publish)
         self._tabs.publish({"type": "opened", "video": number})
 
+    def _seen(self, path: Path, bar: tqdm, of: int | None) -> None:
+        """A frame was read for the first time: all of them are, before a video is shown."""
+        if self._closing:
+            raise InputError(f"{path}: the canvas was stopped while it read the video")
+        if bar.update():  # drawn anew, which it is not for each frame
+            self._reading = {"name": shown(path.name), "done": bar.n, "of": of}
+            self._tabs.publish({"type": "reading", "reading": self._reading})
+
     def close(self) -> None:
         """Close what is open."""
+        self._closing = True
         with self._opening:
             if self.video is not None:
                 self.video.close()
@@ -142,6 +144,7 @@ class Workspace:
                 for number, path in enumerate(self.paths)
             ],
             "project": video and video.describe(),
+            "reading": self._reading,
             "palette": palette.tolist(),
             "colours": shown_colours().tolist(),
         }
@@ -155,45 +158,50 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet canvas") -> int:
     if args.demo:  # the checkout stays as it is
         args.videos, args.project = [_DEMO], args.project or Path("results") / "bottle.rhmnet"
     paths = find_videos(args.videos)
-    tabs, network = Tabs(), Future()
+    tabs, network, opening = Tabs(), Future(), Future()
     workspace = Workspace(paths, network, args.project, tabs)
     with StopRequest(patient=False) as stop:
         try:
             if len(paths) == 1:
-                workspace.open(0)
+                _fill(opening, workspace.open, 0)
+                if wait([opening], _PATIENCE).done:
+                    opening.result()  # raises what is wrong with the video
             listening, note = listen(args.host, args.port)
             if note:
                 say(note)
             token = new_token()
             port = listening.getsockname()[1]
             server = Server(workspace, tabs, listening, hosts_of(args, port), token)
-            link = f"http://{_named(args.host)}:{port}/#{token}"
+            link = f"http://{named(args.host)}:{port}/#{token}"
             say(f"open {link}")
-            threading.Thread(target=_load, args=(args, network), daemon=True).start()
+            _fill(network, _load, args)
             with closing(server), ExitStack() as shown:
                 if not args.no_browser:
                     shown.enter_context(shown_in_browser(link, workspace.folder_of(0).parent))
-                _wait(workspace, stop, lambda: tabs.editor is not None and shown.close())
+                _wait(workspace, opening, stop, lambda: tabs.editor is not None and shown.close())
         finally:
             workspace.close()
     _say_saved(workspace)
     return stop.exit_code
 
 
-def _load(args: argparse.Namespace, network: Future[CanvasNetwork]) -> None:
-    """Make the network of a command line: after the page is there, for PyTorch takes seconds."""
-    try:
-        from rhmnet.checkpoint import open_model
-        from rhmnet.runtime.processes import choose_device
-        from rhmnet.tracker import settle_precision
+def _fill(future: Future, call: Callable[..., object], *args: Any) -> None:
+    """Have a thread of its own make what a future promises."""
 
-        loaded = open_model(args.checkpoint, args.overrides, args.config)
-        device = choose_device(args.device)
-        config = settle_precision(loaded.config, device)
-        say(loaded.describe(f"on {args.device}", "--checkpoint FILE"))
-        network.set_result(CanvasNetwork(loaded.model.to(device), config, loaded.which()))
-    except BaseException as error:
-        network.set_exception(error)
+    def run() -> None:
+        try:
+            future.set_result(call(*args))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+
+
+def _load(args: argparse.Namespace) -> ReadyNetwork:
+    """The network of a command line: made after the page is there, for PyTorch takes seconds."""
+    from rhmnet.tools.segment.stepper import ready_network
+
+    return ready_network(args.checkpoint, args.overrides, args.config, args.device)
 
 
 def parse(argv: Sequence[str] | None, prog: str) -> argparse.Namespace:
@@ -220,7 +228,7 @@ def parse(argv: Sequence[str] | None, prog: str) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.demo == bool(args.videos):
         raise InputError(f"expected a video, a folder, or --demo; see {prog} --help")
-    if args.host not in _LOOPBACK and not args.allow_remote:
+    if args.host not in LOOPBACK and not args.allow_remote:
         raise InputError(
             f"--host {args.host}: others could reach it, over a line that anyone on the way can "
             "read; ssh -L 8765:localhost:8765 is safer, or add --allow-remote"
@@ -259,14 +267,6 @@ def listen(host: str, port: int) -> tuple[socket.socket, str | None]:
     raise InputError(f"--port {port}: it is taken, and so are all up to {last}; give another")
 
 
-def hosts_of(args: argparse.Namespace, port: int) -> list[str]:
-    """The values of `Host` that are this server's."""
-    names = [*_LOOPBACK]
-    if args.host not in _LOOPBACK:
-        names += [args.host] if args.host not in ("0.0.0.0", "::") else [socket.gethostname()]
-    return [f"{_named(name)}:{port}" for name in names] + args.origin
-
-
 class Server:
     """uvicorn in a thread, so that signals stay with the main one."""
 
@@ -300,17 +300,20 @@ class Server:
         self._thread.join(3)
 
 
-def _wait(workspace: Workspace, stop: StopRequest, look: Callable[[], object]) -> None:
+def _wait(
+    workspace: Workspace, opening: Future, stop: StopRequest, look: Callable[[], object]
+) -> None:
     """Until a signal comes, looking now and then; what is computed shows as a bar meanwhile.
 
-    Raises InputError where there is no such network as was asked for.
+    Raises InputError where there is no such video or network as was asked for.
     """
     bar: tqdm | None = None
     while not stop.exit_code:
         time.sleep(_LOOK)
         look()
-        if workspace.network.done():
-            workspace.network.result()  # raises what kept it from being loaded
+        for one in (opening, workspace.network):
+            if one.done():
+                one.result()  # raises what kept it from being there
         video = workspace.video
         if video is None or not video.running:
             if bar is not None:
@@ -338,10 +341,3 @@ def _say_saved(workspace: Workspace) -> None:
         f"stopped; saved in {video.folder}: {video.revision} edits, the masks of {done} of "
         f"{video.frames} frames; the same command goes on"
     )
-
-
-def _named(host: str) -> str:
-    """A host as links write it."""
-    if host in ("0.0.0.0", "::"):
-        return socket.gethostname()
-    return f"[{host}]" if ":" in host else host

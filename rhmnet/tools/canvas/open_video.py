@@ -30,7 +30,7 @@ from rhmnet.tools.canvas.transfers import Exports, Views, apply_edit
 from rhmnet.tools.segment import Session
 
 if TYPE_CHECKING:
-    from rhmnet.tools.canvas import CanvasNetwork
+    from rhmnet.tools.segment.stepper import ReadyNetwork
 
 _BETWEEN_TOLD = 0.25  # seconds between two words on progress
 _RATE_WINDOW = 40  # steps that frames a second are the mean of
@@ -46,7 +46,7 @@ class OpenVideo:
         number: int,
         session: Session,
         pictures: Pictures,
-        network: Future[CanvasNetwork],
+        network: Future[ReadyNetwork],
         publish: Publish,
     ) -> None:
         """network: is loaded meanwhile; until then nothing is computed."""

@@ -40,10 +40,11 @@ class Pictures:
     picture, a draft, is kept when the file is read for the first time, which is before it is shown.
 
     path: of the video, which is opened, as `source`. index: file that an earlier start wrote, which
-    spares reading through a video file. seen: called with the number of each frame on the way.
+    spares reading through a video file. seen: called for each frame on the way
+    with how many the file announces.
     """
 
-    def __init__(self, path: str, index: Path, seen: Callable[[int], object]) -> None:
+    def __init__(self, path: str, index: Path, seen: Callable[[int | None], object]) -> None:
         self.source, self._index, self._seen = Source(path), index, seen
         self._lock = threading.Lock()  # of what follows
         self._kept: OrderedDict[tuple[int, int], bytes] = OrderedDict()
@@ -114,7 +115,7 @@ class Pictures:
 
     def _see(self, frame: int, behind: int, small: Callable[[int], np.ndarray]) -> None:
         self._draw_draft(frame, behind, small)
-        self._seen(frame)
+        self._seen(self.source.count())
 
     def _draw_again(self) -> None:
         """Drafts of a video whose index was kept: beside all else, while the page is there."""

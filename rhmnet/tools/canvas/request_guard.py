@@ -7,11 +7,13 @@ machine. So each request must name the very host that was started (a page whose 
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import hmac
 import json
 import os
 import secrets
+import socket
 import webbrowser
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -35,6 +37,7 @@ LONGEST_NAME = 64
 """Characters of a name that a page made, of itself or of an edit."""
 PROTOCOL = "rhmnet"
 """WebSocket subprotocol that the server takes; the one beside it carries the token."""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _MOST_POINTS = 50_000
 _FARTHEST = 100_000  # pixels from the frame's corner that a stroke may reach
 _LONGEST_TITLE = 80  # characters of an object's name
@@ -78,6 +81,21 @@ class Stale(Exception):
 def new_token() -> str:
     """A fresh secret, 192 bits, of characters that a link and a header may hold."""
     return secrets.token_urlsafe(24)
+
+
+def hosts_of(args: argparse.Namespace, port: int) -> list[str]:
+    """The values of `Host` that are this server's."""
+    names = [*LOOPBACK]
+    if args.host not in LOOPBACK:
+        names += [args.host] if args.host not in ("0.0.0.0", "::") else [socket.gethostname()]
+    return [f"{named(name)}:{port}" for name in names] + args.origin
+
+
+def named(host: str) -> str:
+    """A host as links write it."""
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
 
 
 @contextmanager

@@ -10,18 +10,22 @@ import hashlib
 import io
 import json
 import zlib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rhmnet.arithmetic import labels_at
+from rhmnet.checkpoint import open_model
 from rhmnet.config import Config, to_dict
+from rhmnet.errors import say
 from rhmnet.files.images import resize_image
 from rhmnet.files.writing import torch_bytes
 from rhmnet.inputs import network_size, resize_strokes
 from rhmnet.model import RHMNet
+from rhmnet.runtime.processes import choose_device
 from rhmnet.segmentation_head import entire_target
 from rhmnet.structures import FrameMaps, Geometry, Size, TrackedFrame
 from rhmnet.tools.segment.plan import Plan, Told
@@ -73,6 +77,35 @@ class Stepper:
         else:
             maps = merge(to_bytes(forward), backward, shares)
         return Told(frame, self.labels(maps, plan), measure(maps, self._threshold).cpu().numpy())
+
+
+class ReadyNetwork(NamedTuple):
+    """What computes, on its device."""
+
+    model: RHMNet
+    config: Config
+    which: str
+    """The file, or that it is the one that comes with the project."""
+
+    def settings(self, video: tuple[int, int]) -> dict[str, Any]:
+        """What a page tells of it. video: H, W."""
+        test = self.config.test
+        size, device = network_size(video, test.short_side), str(self.model.device)
+        return {
+            **{"network": self.which, "size": size},
+            **{"device": device, "precision": test.precision},
+        }
+
+
+def ready_network(
+    checkpoint: str | None, overrides: Sequence[str], config: str | None, device: str
+) -> ReadyNetwork:
+    """A checkpoint's network as a command line names it, and says which it is."""
+    loaded = open_model(checkpoint, overrides, config)
+    chosen = choose_device(device)
+    settled = settle_precision(loaded.config, chosen)
+    say(loaded.describe(f"on {device}", "--checkpoint FILE"))
+    return ReadyNetwork(loaded.model.to(chosen), settled, loaded.which())
 
 
 class TensorFiles:

@@ -24,13 +24,13 @@ async function load() {
 
 function take(content) {
   const before = state.project?.id;
-  const { videos, project, palette, colours, editor } = content;
+  const { videos, project, palette, colours, editor, reading } = content;
   Object.assign(state, { videos, palette, colours, editor });
   state.project = project;
   element("start").hidden = Boolean(project);
   element("work").hidden = !project;
   element("all-videos").hidden = videos.length < 2;
-  if (!project) return showStart();
+  if (!project) return showStart(reading);
   if (before === project.id) {
     tell("objects");
     tell("progress");
@@ -70,7 +70,16 @@ async function loadDoubt() {
   tell("mask", -1);
 }
 
-function showStart() {
+function showReading(reading) {
+  element("reading").hidden = !reading;
+  if (!reading) return;
+  const { name, done, of } = reading;
+  const share = of ? `${Math.min(99, Math.floor((100 * done) / of))} %` : `${done} frames`;
+  element("reading").textContent = `Reading ${name} for the first time: ${share} …`;
+}
+
+function showStart(reading = null) {
+  showReading(reading);
   document.title = "RHMNet canvas";
   element("videos").replaceChildren(
     ...state.videos.map(({ id, name, saved }) => {
@@ -125,6 +134,7 @@ on("server-editor", ({ client }) => {
   if (client === state.client && state.project) recover();
 });
 on("server-error", ({ error }) => say(error));
+on("server-reading", ({ reading }) => showReading(reading));
 on("server-opened", ({ video }) => video !== state.project?.video && load());
 on("away", load); // the server itself may answer, and say why
 
