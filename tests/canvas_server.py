@@ -17,10 +17,10 @@ import numpy as np
 from PIL import Image
 from small import made_up_video, small_config, small_model
 
-from rhmnet.checkpoint import open_model, save_checkpoint
+from rhmnet.checkpoint import Loaded, save_checkpoint
 from rhmnet.tools import canvas as canvas_command
 from rhmnet.tools.canvas.request_guard import Tabs
-from rhmnet.tools.segment.stepper import ReadyNetwork
+from rhmnet.tools.segment.stepper import ready_network
 
 SIZE = HEIGHT, WIDTH = 48, 64
 FRAMES = 12
@@ -161,10 +161,9 @@ def canvas(
         workspace.close()
 
 
-def load(network: Path) -> ReadyNetwork:
+def load(network: Path) -> Loaded:
     """A checkpoint's network, as the command makes it."""
-    loaded = open_model(network)
-    return ReadyNetwork(loaded.model, loaded.config, loaded.which())
+    return ready_network(str(network), [], None, "cpu")
 
 
 def labels_of(png: bytes) -> np.ndarray:

@@ -48,7 +48,8 @@ MAY_IMPORT = {
     | {"evaluation", "model", "tracker", "inputs"}
     | {"data", "files", "checkpoint", "visualize", "runtime"},
     "tools/canvas": BASE
-    | {"tools/canvas", "tools/segment", "tools/scribbles", "files", "visualize", "runtime"},
+    | {"tools/canvas", "tools/segment", "tools/scribbles", "files", "checkpoint"}
+    | {"visualize", "runtime"},
     "tools/clips": BASE | {"tools/clips", "tools/scribbles", "data", "files", "runtime"},
     "tools/scribbles": BASE | {"tools/scribbles", "data", "files", "visualize", "runtime"},
     "tools/segment": BASE

@@ -734,6 +734,8 @@ def test_masks_of_another_network_count_until_it_is_there(network: Path, tmp_pat
         before.run_to_the_end()
     with canvas([clip], None) as one:
         assert one.get("/api/project").json["project"]["done"] == FRAMES
+        refused = one.post("/api/exports", kinds=["masks"])
+        assert refused.status == 400 and b"being loaded" in refused.body
         one.workspace.network.set_result(load(other))
         wait_for(lambda: one.video.session.ready)
         assert one.get("/api/project").json["project"]["done"] == 0

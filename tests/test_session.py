@@ -396,6 +396,8 @@ def test_all_but_computing_goes_without_a_network(
         for compute in (lambda: session.preview(2), lambda: [*session.run()]):
             with pytest.raises(InputError, match="no network yet"):
                 compute()
+        with pytest.raises(InputError, match="load_config"):
+            session.use(model, None)
         session.use(model, CONFIG)
         assert session.preview(2) is not None
         for _ in session.run(until=5):  # some frames remain provisional, or are not there

@@ -191,6 +191,16 @@ def sealed(content: dict[str, Any]) -> str:
     return f'{head}{_SUM}{zlib.crc32(head.encode()):08x}"}}'
 
 
+def sealed_bytes(body: bytes) -> bytes:
+    """Bytes behind their check sum, for `unsealed_bytes`."""
+    return zlib.crc32(body).to_bytes(4, "little") + body
+
+
+def unsealed_bytes(data: bytes) -> bytes | None:
+    """What `sealed_bytes` was given; None of what is damaged."""
+    return data[4:] if zlib.crc32(data[4:]) == int.from_bytes(data[:4], "little") else None
+
+
 def unsealed(line: bytes) -> Any:
     """What a sealed line holds. Raises InputError for one that is another than was written."""
     if not _is_whole(line):

@@ -26,7 +26,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from rhmnet.errors import InputError
-from rhmnet.files.reading import parse_json
+from rhmnet.files.reading import parse_json, sealed_bytes, unsealed_bytes
 from rhmnet.files.video_place import Place
 
 _KEYS_BACK = (0, 1, 4)
@@ -114,17 +114,14 @@ class VideoFile:
         head["times tell"] = self._times_tell
         columns = (self._times, self._checksums, self._keys)
         text = json.dumps(head).encode() + b"\n"
-        body = text + b"".join(np.asarray(column, "<i8").tobytes() for column in columns)
-        return zlib.crc32(body).to_bytes(4, "little") + body
+        return sealed_bytes(text + b"".join(np.asarray(c, "<i8").tobytes() for c in columns))
 
     def take_index(self, data: bytes) -> bool:
         """Spare reading through the file; False where the index is of another file or decoder.
 
         What it says is proven as everything is, by the frames' checksums.
         """
-        head, _, body = data[4:].partition(b"\n")
-        if zlib.crc32(data[4:]) != int.from_bytes(data[:4], "little"):
-            return False
+        head, _, body = (unsealed_bytes(data) or b"").partition(b"\n")
         try:
             told = parse_json(head, str(self._path))
             counts, numbers = told.pop("counts"), np.frombuffer(body, "<i8")

@@ -48,7 +48,7 @@ from rhmnet.tools.segment import Session
 from rhmnet.visualize import shown_colours
 
 if TYPE_CHECKING:
-    from rhmnet.tools.segment.stepper import ReadyNetwork
+    from rhmnet.checkpoint import Loaded
 
 PROJECT_SUFFIX = ".rhmnet"
 _PORTS_TRIED = 20
@@ -66,7 +66,7 @@ class Workspace:
     def __init__(
         self,
         paths: Sequence[Path],
-        network: Future[ReadyNetwork],
+        network: Future[Loaded],
         projects: Path | None,
         tabs: Tabs,
     ) -> None:
@@ -197,11 +197,13 @@ def _fill(future: Future, call: Callable[..., object], *args: Any) -> None:
     threading.Thread(target=run, daemon=True).start()
 
 
-def _load(args: argparse.Namespace) -> ReadyNetwork:
+def _load(args: argparse.Namespace) -> Loaded:
     """The network of a command line: made after the page is there, for PyTorch takes seconds."""
     from rhmnet.tools.segment.stepper import ready_network
 
-    return ready_network(args.checkpoint, args.overrides, args.config, args.device)
+    network = ready_network(args.checkpoint, args.overrides, args.config, args.device)
+    say(network.describe(f"on {args.device}", "--checkpoint FILE"))
+    return network
 
 
 def parse(argv: Sequence[str] | None, prog: str) -> argparse.Namespace:

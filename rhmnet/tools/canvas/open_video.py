@@ -30,7 +30,7 @@ from rhmnet.tools.canvas.transfers import Exports, Views, apply_edit
 from rhmnet.tools.segment import Session
 
 if TYPE_CHECKING:
-    from rhmnet.tools.segment.stepper import ReadyNetwork
+    from rhmnet.checkpoint import Loaded
 
 _BETWEEN_TOLD = 0.25  # seconds between two words on progress
 _RATE_WINDOW = 40  # steps that frames a second are the mean of
@@ -46,7 +46,7 @@ class OpenVideo:
         number: int,
         session: Session,
         pictures: Pictures,
-        network: Future[ReadyNetwork],
+        network: Future[Loaded],
         publish: Publish,
     ) -> None:
         """network: is loaded meanwhile; until then nothing is computed."""
@@ -86,18 +86,17 @@ class OpenVideo:
 
     def describe(self) -> dict[str, Any]:
         """All that the page begins with."""
-        source = self.source
-        names = source.names
+        names = self.source.names
         plain = all(name.isdecimal() and int(name) == i for i, name in enumerate(names))
         return {
             "video": self.number,
             "id": self.id,
-            "name": shown(source.name),
+            "name": shown(self.source.name),
             "frames": self.frames,
-            "size": list(source.size),
-            "fps": source.fps,
+            "size": list(self.source.size),
+            "fps": self.source.fps,
             "names": None if plain else [*map(shown, names)],
-            "note": source.note,
+            "note": self.source.note,
             "can_coco": importlib.util.find_spec("pycocotools") is not None,
             "objects": self.objects(),
             "stroked": self.session.stroked,
@@ -110,7 +109,11 @@ class OpenVideo:
         }
 
     def _settings(self) -> dict[str, Any] | None:
-        return self._network.result().settings(self.source.size) if self.session.ready else None
+        if not self.session.ready:
+            return None
+        from rhmnet.tools.segment.stepper import settings_of
+
+        return settings_of(self._network.result(), self.source.size)
 
     def objects(self) -> list[dict[str, Any]]:
         """Number and name of each, and whether it is locked and hidden; 255 is the background."""
@@ -287,18 +290,17 @@ class OpenVideo:
             self._fail(f"{error}; the canvas has stopped")
             return False
         network = self._network.result()
-        while not self.session.ready:
+        while not (self.session.ready or self._closing):
             try:
                 self.session.use(network.model, network.config)
             except InputError as error:  # a full disk: tried again when there is something to do
                 self._fail(str(error))
                 with self._wake:
                     self._wake.wait_for(lambda: self._closing or self.running or self._wanted)
-                    if self._closing:
-                        return False
-        self._publish({"type": "settings", "settings": self._settings()})
-        self._tell_progress()
-        return True
+        if self.session.ready:
+            self._publish({"type": "settings", "settings": self._settings()})
+            self._tell_progress()
+        return self.session.ready
 
     def _notify(self, _: object) -> None:
         with self._wake:

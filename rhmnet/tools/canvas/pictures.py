@@ -40,8 +40,8 @@ class Pictures:
     picture, a draft, is kept when the file is read for the first time, which is before it is shown.
 
     path: of the video, which is opened, as `source`. index: file that an earlier start wrote, which
-    spares reading through a video file. seen: called for each frame on the way
-    with how many the file announces.
+    spares reading through a video file. seen: called for each frame on the way, with how many the
+    file announces.
     """
 
     def __init__(self, path: str, index: Path, seen: Callable[[int | None], object]) -> None:
@@ -121,10 +121,11 @@ class Pictures:
         """Drafts of a video whose index was kept: beside all else, while the page is there."""
         if not self._is_slow(self.source.reader.farthest_from_key()):
             return
-        for told in self.source.reader.look_through():
-            self._draw_draft(*told)
-            if self._closing or self._draft_bytes > _DRAFT_BYTES:
-                return
+        with suppress(InputError):  # the file is gone: whatever asks for a frame says so
+            for told in self.source.reader.look_through():
+                self._draw_draft(*told)
+                if self._closing or self._draft_bytes > _DRAFT_BYTES:
+                    return
 
     def _is_slow(self, behind: int) -> bool:
         """Whether a frame so far behind a key frame takes long to reach."""

@@ -20,13 +20,13 @@ from rhmnet.files.images import write_mask
 from rhmnet.files.reading import read_json
 from rhmnet.files.source import Source
 from rhmnet.files.writing import new_file, write_bytes, write_json
-from rhmnet.labels import BACKGROUND, MAX_OBJECTS
+from rhmnet.labels import BACKGROUND, MAX_OBJECTS, from_disk
 from rhmnet.tools.canvas.request_guard import name_in, points_in
-from rhmnet.tools.scribbles import Drawing, Stroke, rasterize
+from rhmnet.tools.scribbles import BACKGROUND_ID, Drawing, Stroke, clip, rasterize, trace
 from rhmnet.tools.scribbles.line_files import write_davis
 from rhmnet.tools.segment import Session
 from rhmnet.tools.segment.exports import rle_functions, write_outputs
-from rhmnet.tools.segment.stroke_files import StrokeFileOptions, Strokes, drawing_of, read_strokes
+from rhmnet.tools.segment.stroke_files import StrokeFileOptions, Strokes, read_strokes
 
 if TYPE_CHECKING:
     from rhmnet.tools.canvas.open_video import OpenVideo
@@ -217,6 +217,8 @@ class Exports:
         session = self._video.session
         if {*kinds} - _STROKE_KINDS and session.pending:
             raise InputError("masks are not all done; run first, or export strokes alone")
+        if {*kinds} - _STROKE_KINDS and not session.ready:  # it may be another than made them
+            raise InputError("the network is being loaded; export masks when it is there")
         if {*kinds} & _STROKE_KINDS and not session.stroked:
             raise InputError("there is no stroke yet; draw one, then export")
         if "coco" in kinds:
@@ -312,3 +314,22 @@ class Exports:
         if job["done"] % _BETWEEN_TOLD == 0:
             self._publish({"type": "export", **job})
         return self.stopped
+
+
+def drawing_of(edits: list[dict[str, Any]], labels: np.ndarray) -> Drawing:
+    """The strokes of a frame as lines that draw its map, uint8 [H, W], again.
+
+    edits: those that stand. They are the lines that were drawn; after an eraser, or a map that was
+    brought in, lines one pixel wide through all that is left.
+    """
+    lines = []
+    for edit in edits:
+        note = edit.get("note") or {}
+        if edit["edit"] == "strokes" and "points" in note:
+            number = BACKGROUND_ID if note["object"] == BACKGROUND else note["object"]
+            lines.append(Stroke(number, np.array(note["points"], np.float64), note["width"]))
+    drawing, _ = clip(Drawing(labels.shape, lines))
+    count = max(drawing.num_objects(), 1)
+    if lines and np.array_equal(from_disk(rasterize(drawing, count, 1), count), labels):
+        return drawing
+    return trace(labels, int(labels[labels < BACKGROUND].max(initial=0)))

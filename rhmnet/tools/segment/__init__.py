@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from rhmnet.config import Config
+from rhmnet.config import Config, check_config
 from rhmnet.errors import InputError, short
 from rhmnet.files.concurrency import alone_in
 from rhmnet.files.source import Source
@@ -105,6 +105,7 @@ class Session(EditedStrokes):
         """
         from rhmnet.tools.segment.stepper import Stepper, TensorFiles
 
+        check_config(config, "Session")
         stepper = Stepper.of(model, config, self.source.size)
         files = TensorFiles(model.device, config.model.upsample_logits)
         self._project.use(files, config.test.snapshot_budget, stepper.base)

@@ -77,9 +77,8 @@ class Propagation:
 
     def use(self, stepper: Stepper) -> None:
         """Take a network. Where it is another one, nothing that is there counts."""
-        self.stepper = stepper
         with self.lock:
-            self._base = stepper.base
+            self.stepper, self._base = stepper, stepper.base
             self._set_plan(self.plan.strokes, self.plan.count)
 
     def set_strokes(self, strokes: Mapping[int, StrokedFrame], at_least: int = 0) -> None:

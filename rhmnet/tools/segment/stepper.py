@@ -9,19 +9,18 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rhmnet.arithmetic import labels_at
-from rhmnet.checkpoint import open_model
+from rhmnet.checkpoint import Loaded, open_model
 from rhmnet.config import Config, to_dict
-from rhmnet.errors import say
 from rhmnet.files.images import resize_image
+from rhmnet.files.reading import sealed_bytes, unsealed_bytes
 from rhmnet.files.writing import torch_bytes
 from rhmnet.inputs import network_size, resize_strokes
 from rhmnet.model import RHMNet
@@ -79,33 +78,25 @@ class Stepper:
         return Told(frame, self.labels(maps, plan), measure(maps, self._threshold).cpu().numpy())
 
 
-class ReadyNetwork(NamedTuple):
-    """What computes, on its device."""
-
-    model: RHMNet
-    config: Config
-    which: str
-    """The file, or that it is the one that comes with the project."""
-
-    def settings(self, video: tuple[int, int]) -> dict[str, Any]:
-        """What a page tells of it. video: H, W."""
-        test = self.config.test
-        size, device = network_size(video, test.short_side), str(self.model.device)
-        return {
-            **{"network": self.which, "size": size},
-            **{"device": device, "precision": test.precision},
-        }
-
-
 def ready_network(
     checkpoint: str | None, overrides: Sequence[str], config: str | None, device: str
-) -> ReadyNetwork:
-    """A checkpoint's network as a command line names it, and says which it is."""
+) -> Loaded:
+    """A network as a command line names it: on its device, its precision settled."""
     loaded = open_model(checkpoint, overrides, config)
     chosen = choose_device(device)
     settled = settle_precision(loaded.config, chosen)
-    say(loaded.describe(f"on {device}", "--checkpoint FILE"))
-    return ReadyNetwork(loaded.model.to(chosen), settled, loaded.which())
+    return loaded._replace(model=loaded.model.to(chosen), config=settled)
+
+
+def settings_of(network: Loaded, video: Size) -> dict[str, Any]:
+    """What a page tells of a ready network. video: H, W."""
+    test = network.config.test
+    return {
+        "network": network.which(),
+        "size": network_size(video, test.short_side),
+        "device": str(network.model.device),
+        "precision": test.precision,
+    }
 
 
 class TensorFiles:
@@ -119,16 +110,15 @@ class TensorFiles:
 
     def pack(self, content: dict[str, Any]) -> bytes:
         """Tensors and plain values."""
-        body = torch_bytes(content)
-        return zlib.crc32(body).to_bytes(4, "little") + body
+        return sealed_bytes(torch_bytes(content))
 
     def unpack(self, data: bytes) -> dict[str, Any] | None:
         """What `pack` was given; None of what is damaged."""
-        if zlib.crc32(data[4:]) != int.from_bytes(data[:4], "little"):
+        body = unsealed_bytes(data)
+        if body is None:
             return None
-        file = io.BytesIO(data[4:])
         with torch.serialization.safe_globals(STATE_CLASSES):
-            return torch.load(file, map_location=self._device, weights_only=True)
+            return torch.load(io.BytesIO(body), map_location=self._device, weights_only=True)
 
     def pack_frame(self, tracked: TrackedFrame) -> bytes:
         """What makes probabilities anew, to the bit: strides stay, they choose kernels."""

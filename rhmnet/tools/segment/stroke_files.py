@@ -6,7 +6,7 @@ import contextlib
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from rhmnet.files.scribble_file import (
 )
 from rhmnet.files.source import Source
 from rhmnet.labels import BACKGROUND, MAX_OBJECTS, from_disk, objects_in
-from rhmnet.tools.scribbles import BACKGROUND_ID, Drawing, Stroke, clip, rasterize, trace
+from rhmnet.tools.scribbles import BACKGROUND_ID, rasterize
 from rhmnet.tools.scribbles.line_files import read_davis
 
 _ASPECT_TOLERANCE = 0.02  # relative; another shape is another picture, not another size
@@ -101,26 +101,6 @@ def read_strokes(paths: Sequence[Path], source: Source, options: StrokeFileOptio
     if not strokes.frames_of() and not options.background_alone:
         raise InputError(f"{files[0]}: only background strokes; draw one on an object (1, 2, ...)")
     return strokes
-
-
-def drawing_of(edits: Sequence[dict[str, Any]], labels: np.ndarray) -> Drawing:
-    """The strokes of a frame as lines that draw its map, uint8 [H, W], again.
-
-    edits: that stand, of which a note holds a line's object, width and points, as the canvas'. They
-    are the lines that were drawn; after an eraser, or a map that was brought in, lines one pixel
-    wide through all that is left.
-    """
-    lines = []
-    for edit in edits:
-        note = edit.get("note") or {}
-        if edit["edit"] == "strokes" and "points" in note:
-            number = BACKGROUND_ID if note["object"] == BACKGROUND else note["object"]
-            lines.append(Stroke(number, np.array(note["points"], np.float64), note["width"]))
-    drawing, _ = clip(Drawing(labels.shape, lines))
-    count = max(drawing.num_objects(), 1)
-    if lines and np.array_equal(from_disk(rasterize(drawing, count, 1), count), labels):
-        return drawing
-    return trace(labels, int(labels[labels < BACKGROUND].max(initial=0)))
 
 
 def describe(strokes: Strokes) -> list[str]:
