@@ -17,10 +17,9 @@ import numpy as np
 from PIL import Image
 from small import made_up_video, small_config, small_model
 
-from rhmnet.checkpoint import Loaded, save_checkpoint
+from rhmnet.checkpoint import open_model, save_checkpoint
 from rhmnet.tools import canvas as canvas_command
 from rhmnet.tools.canvas.request_guard import Tabs
-from rhmnet.tools.segment.stepper import ready_network
 
 SIZE = HEIGHT, WIDTH = 48, 64
 FRAMES = 12
@@ -146,7 +145,7 @@ def canvas(
     workspace = canvas_command.Workspace(paths, loading, projects, tabs)
     workspace.open(0)
     if network is not None:
-        loading.set_result(load(network))
+        loading.set_result(open_model(network))
         wait_for(lambda: workspace.video.session.ready)
     listening, _ = canvas_command.listen("127.0.0.1", 0)
     port = listening.getsockname()[1]
@@ -159,11 +158,6 @@ def canvas(
     finally:
         server.close()
         workspace.close()
-
-
-def load(network: Path) -> Loaded:
-    """A checkpoint's network, as the command makes it."""
-    return ready_network(str(network), [], None, "cpu")
 
 
 def labels_of(png: bytes) -> np.ndarray:

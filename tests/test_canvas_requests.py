@@ -32,7 +32,6 @@ from canvas_server import (
     Canvas,
     canvas,
     labels_of,
-    load,
     wait_for,
     write_frames,
     write_network,
@@ -41,6 +40,7 @@ from segment_videos import number_of, write_video
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from rhmnet.checkpoint import open_model
 from rhmnet.errors import InputError
 from rhmnet.files import source, video_place
 from rhmnet.files.video_file import VideoFile
@@ -720,7 +720,7 @@ def test_all_that_was_saved_is_there_before_the_network(network: Path, tmp_path:
         one.stroke(9, 2, (50, 30), (60, 40))  # is written down; what it changes waits
         assert one.post("/api/run").json == {"running": True}
         assert one.get("/api/project").json["project"]["done"] < FRAMES
-        one.workspace.network.set_result(load(network))
+        one.workspace.network.set_result(open_model(network))
         wait_for(lambda: not one.video.running and not one.video.session.pending)
         project = one.get("/api/project").json["project"]
         assert project["done"] == FRAMES and project["settings"]["device"] == "cpu"
@@ -736,7 +736,7 @@ def test_masks_of_another_network_count_until_it_is_there(network: Path, tmp_pat
         assert one.get("/api/project").json["project"]["done"] == FRAMES
         refused = one.post("/api/exports", kinds=["masks"])
         assert refused.status == 400 and b"being loaded" in refused.body
-        one.workspace.network.set_result(load(other))
+        one.workspace.network.set_result(open_model(other))
         wait_for(lambda: one.video.session.ready)
         assert one.get("/api/project").json["project"]["done"] == 0
 
@@ -783,7 +783,7 @@ def test_a_full_disk_when_the_network_comes_is_told_and_tried_again(
             use(*args)
 
         monkeypatch.setattr(one.video.session, "use", use_when_there_is_room)
-        one.workspace.network.set_result(load(network))
+        one.workspace.network.set_result(open_model(network))
         wait_for(lambda: any("disk is full" in message.get("error", "") for message in told))
         one.run_to_the_end()
         assert one.get("/api/project").json["project"]["done"] == FRAMES

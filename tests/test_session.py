@@ -449,6 +449,24 @@ def test_other_weights_or_settings_make_all_stale(
         assert same.done == [range(FRAMES)]
 
 
+def test_a_project_keeps_the_precision_that_was_chosen_for_it(
+    video: tuple[Source, np.ndarray], model: RHMNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, strokes = video
+    auto = small_config(*CHOSEN, "test.precision=auto")
+    for fastest in ("float32", "bfloat16"):  # as it is measured, on a machine that others use too
+        monkeypatch.setattr("rhmnet.tracker._fastest_precision", lambda _, it=fastest: it)
+        with Session(source, model, auto, tmp_path / "one") as session:
+            if fastest == "float32":
+                session.add_strokes(0, strokes)
+                assert [*session.run()]
+            assert session.settings()["precision"] == "float32" and not session.pending
+    with Session(source, model, auto, tmp_path / "two") as session:
+        assert session.settings()["precision"] == "bfloat16"
+    with Session(source, small_model(CONFIG, seed=1), auto, tmp_path / "one") as session:
+        assert session.settings()["precision"] == "bfloat16" and session.pending
+
+
 def test_a_preview_is_there_at_once(
     session: Session, video: tuple[Source, np.ndarray], model: RHMNet
 ) -> None:

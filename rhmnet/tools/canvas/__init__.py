@@ -199,11 +199,13 @@ def _fill(future: Future, call: Callable[..., object], *args: Any) -> None:
 
 def _load(args: argparse.Namespace) -> Loaded:
     """The network of a command line: made after the page is there, for PyTorch takes seconds."""
-    from rhmnet.tools.segment.stepper import ready_network
+    from rhmnet.checkpoint import open_model
+    from rhmnet.runtime.processes import choose_device
 
-    network = ready_network(args.checkpoint, args.overrides, args.config, args.device)
-    say(network.describe(f"on {args.device}", "--checkpoint FILE"))
-    return network
+    loaded = open_model(args.checkpoint, args.overrides, args.config)
+    device = choose_device(args.device)
+    say(loaded.describe(f"on {args.device}", "--checkpoint FILE"))
+    return loaded._replace(model=loaded.model.to(device))
 
 
 def parse(argv: Sequence[str] | None, prog: str) -> argparse.Namespace:

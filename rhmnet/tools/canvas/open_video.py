@@ -109,11 +109,8 @@ class OpenVideo:
         }
 
     def _settings(self) -> dict[str, Any] | None:
-        if not self.session.ready:
-            return None
-        from rhmnet.tools.segment.stepper import settings_of
-
-        return settings_of(self._network.result(), self.source.size)
+        settings = self.session.settings()
+        return settings and {"network": self._network.result().which(), **settings}
 
     def objects(self) -> list[dict[str, Any]]:
         """Number and name of each, and whether it is locked and hidden; 255 is the background."""

@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -83,7 +83,7 @@ class Session(EditedStrokes):
             place = self.folder or Path(stack.enter_context(TemporaryDirectory(prefix="rhmnet-")))
             stack.enter_context(alone_in(place, "close it, or name another folder", 0.0))
             self._project = Project(place, source)
-            self._engine = Propagation(source, self._project, base=self._project.claim())
+            self._engine = Propagation(source, self._project, base=self._project.claim()[0])
             self._project.load(self._engine.fits)
             self._previews: dict[int, tuple[int, np.ndarray]] = {}
             self._running = False
@@ -106,9 +106,9 @@ class Session(EditedStrokes):
         from rhmnet.tools.segment.stepper import Stepper, TensorFiles
 
         check_config(config, "Session")
-        stepper = Stepper.of(model, config, self.source.size)
+        stepper = Stepper.of(model, config, self.source.size, self._project.made_by)
         files = TensorFiles(model.device, config.model.upsample_logits)
-        self._project.use(files, config.test.snapshot_budget, stepper.base)
+        self._project.use(files, config.test.snapshot_budget, stepper.base, stepper.precision)
         self._engine.use(stepper)
 
     def __enter__(self) -> Session:
@@ -171,6 +171,10 @@ class Session(EditedStrokes):
     def ready(self) -> bool:
         """Whether there is a network."""
         return self._engine.stepper is not None
+
+    def settings(self) -> dict[str, Any] | None:
+        """How the network computes, see `Stepper.settings`; None: there is none."""
+        return self._engine.stepper.settings() if self.ready else None
 
     @property
     def steps(self) -> int:

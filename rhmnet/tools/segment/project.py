@@ -50,6 +50,7 @@ class Project:
     def __init__(self, folder: Path, source: Source) -> None:
         self.there, self.snapshots = There(), {}
         self.rows: dict[int, Row] = {}
+        self.made_by = "", ""
         self._folder, self._source = folder, source
         self._tensors: TensorFiles | None = None
         self._budget = 0
@@ -64,8 +65,8 @@ class Project:
         for name in ("masks", "waiting", "snapshots"):
             remove_unfinished(folder / name, below=True)
 
-    def claim(self) -> str:
-        """Say of which video the folder is; which network its masks are of, "" where none are.
+    def claim(self) -> tuple[str, str]:
+        """Say of which video the folder is; `made_by`, the network of its masks and its precision.
 
         Raises InputError where it is another video's.
         """
@@ -85,7 +86,8 @@ class Project:
             raise InputError(f"{path}: was not written by this program; name another folder")
         if before.get("video") != video:
             raise InputError(f"{folder}: belongs to another video; name another folder")
-        return str(before.get("network"))
+        self.made_by = str(before.get("network")), str(before.get("precision"))
+        return self.made_by
 
     def load(self, fits: Callable[[At], bool]) -> None:
         """Find what an earlier process left; `there` must fit the video already.
@@ -103,14 +105,15 @@ class Project:
         if len(lines) > 2 * len(self._told) + 1000:
             self._tidy()
 
-    def use(self, tensors: TensorFiles, budget: int, network: str) -> None:
+    def use(self, tensors: TensorFiles, budget: int, network: str, precision: str) -> None:
         """From here on there is a network. budget: bytes of its states that are kept at most.
 
         Masks that were damaged meanwhile are found now; that takes a while.
         """
         content = read_json(self._folder / _CLAIM)
-        if content.get("network") != network:
-            write_json(self._folder / _CLAIM, {**content, "network": network})
+        made_by = {"network": network, "precision": precision}
+        if {**content, **made_by} != content:
+            write_json(self._folder / _CLAIM, {**content, **made_by})
         for frame in sorted(self._told):
             if not is_whole_mask(self._mask(frame), self._source.size):
                 self.there.results[frame] = NOTHING

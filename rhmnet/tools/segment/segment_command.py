@@ -20,6 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 import rhmnet
+from rhmnet.checkpoint import open_model
 from rhmnet.config import MOST_SIDE, SMALLEST_SIDE, STRIDE
 from rhmnet.errors import InputError, say
 from rhmnet.evaluation.manifest import made_by
@@ -27,6 +28,7 @@ from rhmnet.files.source import Source
 from rhmnet.inputs import network_size
 from rhmnet.labels import MAX_OBJECTS
 from rhmnet.runtime import CommandParser, StopRequest, real, whole
+from rhmnet.runtime.processes import choose_device
 from rhmnet.tools.segment.exports import (
     CODECS,
     rle_functions,
@@ -35,8 +37,9 @@ from rhmnet.tools.segment.exports import (
 from rhmnet.tools.segment.plan import PASSES, StrokedFrame
 from rhmnet.tools.segment.propagation import Propagation
 from rhmnet.tools.segment.results import Results, ResultsStore
-from rhmnet.tools.segment.stepper import Stepper, ready_network
+from rhmnet.tools.segment.stepper import Stepper
 from rhmnet.tools.segment.stroke_files import StrokeFileOptions, Strokes, describe, read_strokes
+from rhmnet.tracker import settle_precision
 
 FEW_PIXELS = 128
 """A shorter side below it is few cells: objects were lost that an enlarged video shows."""
@@ -55,8 +58,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet segment") -> int
         background_color=args.background_color,
     )
     strokes = read_strokes(args.scribble, source, options)
-    network = ready_network(args.checkpoint, args.overrides, args.config, args.device)
-    config, device = network.config, network.model.device
+    network = open_model(args.checkpoint, args.overrides, args.config)
+    config = network.config
+    device = choose_device(args.device)
+    config = settle_precision(config, device)
     size = network_size(source.size, config.test.short_side)
     own = source.name if source.name.strip(".") else "video"  # of ../*.png it is ..
     results = Results(args.out or Path("results") / own)
@@ -72,7 +77,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "rhmnet segment") -> int
                 f"warning: frames of {size[1]}x{size[0]} are few cells of {STRIDE} pixels for the "
                 f"network; masks are better of a video enlarged to {2 * FEW_PIXELS} or more a side"
             )
-        tracker = rhmnet.Tracker(network.model, config)
+        tracker = rhmnet.Tracker(network.model.to(device), config)
         threshold = config.model.refine_threshold[0]
         with StopRequest(patient=False) as stop:
 

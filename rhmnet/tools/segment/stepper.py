@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,14 +16,12 @@ import torch
 from torch import Tensor
 
 from rhmnet.arithmetic import labels_at
-from rhmnet.checkpoint import Loaded, open_model
-from rhmnet.config import Config, to_dict
+from rhmnet.config import AUTO, PRECISIONS, Config, override, to_dict
 from rhmnet.files.images import resize_image
 from rhmnet.files.reading import sealed_bytes, unsealed_bytes
 from rhmnet.files.writing import torch_bytes
 from rhmnet.inputs import network_size, resize_strokes
 from rhmnet.model import RHMNet
-from rhmnet.runtime.processes import choose_device
 from rhmnet.segmentation_head import entire_target
 from rhmnet.structures import FrameMaps, Geometry, Size, TrackedFrame
 from rhmnet.tools.segment.plan import Plan, Told
@@ -45,12 +42,32 @@ class Stepper:
         self._video, self._threshold = video, threshold
 
     @classmethod
-    def of(cls, model: RHMNet, config: Config, video: Size) -> Stepper:
-        """Of a model, on its device, as the configuration says."""
-        config = settle_precision(config, model.device)
+    def of(cls, model: RHMNet, config: Config, video: Size, before: tuple[str, str]) -> Stepper:
+        """Of a model, on its device, as the configuration says.
+
+        before: base and precision of what there is. Where they are of this network, and it may
+        choose its precision, it chooses that one: what it measures is another one now and then.
+        """
+        if config.test.precision == AUTO and before[1] in PRECISIONS:
+            same = cls._of(model, override(config, [f"test.precision={before[1]}"]), video)
+            if same.base == before[0]:
+                return same
+        return cls._of(model, settle_precision(config, model.device), video)
+
+    @classmethod
+    def _of(cls, model: RHMNet, config: Config, video: Size) -> Stepper:
         size, threshold = network_size(video, config.test.short_side), config.model.refine_threshold
         base = _digest(model, config)
         return cls(Tracker(model, config), video, size, threshold[0], base)
+
+    @property
+    def precision(self) -> str:
+        return self.tracker.config.precision
+
+    def settings(self) -> dict[str, Any]:
+        """How it computes: `size` H, W at which it sees frames, `device` and `precision`."""
+        device = str(self.tracker.model.device)
+        return {"size": self.size, "device": device, "precision": self.precision}
 
     def step(self, plan: Plan, frame: int, image: np.ndarray, begins: bool) -> TrackedFrame:
         """One frame through the network. image: uint8 [h, w, 3], or of the video's own size."""
@@ -76,27 +93,6 @@ class Stepper:
         else:
             maps = merge(to_bytes(forward), backward, shares)
         return Told(frame, self.labels(maps, plan), measure(maps, self._threshold).cpu().numpy())
-
-
-def ready_network(
-    checkpoint: str | None, overrides: Sequence[str], config: str | None, device: str
-) -> Loaded:
-    """A network as a command line names it: on its device, its precision settled."""
-    loaded = open_model(checkpoint, overrides, config)
-    chosen = choose_device(device)
-    settled = settle_precision(loaded.config, chosen)
-    return loaded._replace(model=loaded.model.to(chosen), config=settled)
-
-
-def settings_of(network: Loaded, video: Size) -> dict[str, Any]:
-    """What a page tells of a ready network. video: H, W."""
-    test = network.config.test
-    return {
-        "network": network.which(),
-        "size": network_size(video, test.short_side),
-        "device": str(network.model.device),
-        "precision": test.precision,
-    }
 
 
 class TensorFiles:
