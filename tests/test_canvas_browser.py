@@ -237,6 +237,7 @@ def test_a_second_tab_looks_on_and_takes_over(served: Served, tab: Callable[...,
     second.page.locator("#stage[data-strokes='1']").wait_for()
     second.page.locator("#take").click()
     first.page.locator("#viewer").wait_for()
+    second.page.locator("#viewer").wait_for(state="hidden")  # told after the first, or before
     second.draw((10, 30), (50, 30))
     first.draw((10, 40), (50, 40), saved=False)
     left = strokes(served, 0)
